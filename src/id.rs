@@ -1,0 +1,122 @@
+//! Names for things: shards, slots and connections, as newtypes that cannot be mixed up.
+
+use std::fmt;
+
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
+
+/// Which shard, `0..shards`. At most [`SHARDS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The shard as an index into per-shard tables.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A connection's place in its shard's slab, and in the ring's table of direct descriptors.
+///
+/// A slot is used again after its connection is gone; a [`ConnectionId`] is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The slot as an index into per-slot tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One connection for the life of the process: shard, slot and the slot's generation.
+///
+/// Packed as `shard:16 | generation:24 | slot:24`. A stale identifier names nobody: the generation
+/// of a slot changes with each connection that uses it (and comes round after 16 million).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+const SLOT_BITS: u32 = 24;
+const GENERATION_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+const _: () = assert!(CONNECTIONS_PER_SHARD_MAX == 1 << SLOT_BITS);
+const _: () = assert!(SHARDS_MAX <= 1 << (64 - SLOT_BITS - GENERATION_BITS));
+
+impl ConnectionId {
+    /// Packs an identifier. The generation is taken modulo 2^24.
+    ///
+    /// Panics if the slot is not below [`CONNECTIONS_PER_SHARD_MAX`].
+    pub fn new(shard: ShardId, slot: Slot, generation: u32) -> Self {
+        assert!((slot.0 as usize) < CONNECTIONS_PER_SHARD_MAX);
+        let generation = u64::from(generation) & GENERATION_MASK;
+        Self(
+            u64::from(shard.0) << (SLOT_BITS + GENERATION_BITS)
+                | generation << SLOT_BITS
+                | u64::from(slot.0),
+        )
+    }
+
+    /// The shard on which the connection lives.
+    pub fn shard(self) -> ShardId {
+        ShardId(u16::try_from(self.0 >> (SLOT_BITS + GENERATION_BITS)).expect("16 bits are left"))
+    }
+
+    /// The connection's slot on its shard.
+    pub fn slot(self) -> Slot {
+        Slot(u32::try_from(self.0 & SLOT_MASK).expect("24 bits are left"))
+    }
+
+    /// The slot's generation, 24 bits.
+    pub fn generation(self) -> u32 {
+        u32::try_from(self.0 >> SLOT_BITS & GENERATION_MASK).expect("24 bits are left")
+    }
+
+    /// The packed form, for logs and the wire.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}#{}",
+            self.shard().0,
+            self.slot().0,
+            self.generation()
+        )
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn packing_a_connection_id_loses_nothing(
+            shard in 0u16..1024, slot in 0u32..1 << 24, generation in 0u32..1 << 24,
+        ) {
+            let id = ConnectionId::new(ShardId(shard), Slot(slot), generation);
+            prop_assert_eq!(id.shard(), ShardId(shard));
+            prop_assert_eq!(id.slot(), Slot(slot));
+            prop_assert_eq!(id.generation(), generation);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The `campanile` binary.
+
+fn main() {}
