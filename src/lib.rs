@@ -4,6 +4,8 @@
 //! Modules are listed by layer; a module imports only from layers above it in this list.
 
 // Layer 0: vocabulary.
+pub mod collections;
 pub mod id;
 pub mod limits;
+pub mod metrics;
 pub mod time;

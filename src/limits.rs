@@ -34,3 +34,8 @@ pub const CONNECTIONS_PER_SHARD_MAX: usize = 1 << 24;
 const _: () = assert!(RECV_BUFFER_BYTES >= FRAME_HEADER_BYTES_MAX + CONTROL_PAYLOAD_BYTES_MAX);
 const _: () = assert!(RECV_BUFFERS.is_power_of_two());
 const _: () = assert!(COMPLETION_QUEUE_ENTRIES >= SUBMISSION_QUEUE_ENTRIES);
+
+/// Largest user identifier, bytes. A UUID, an e-mail address or a JWT subject fits.
+pub const USER_ID_BYTES_MAX: usize = 256;
+/// Largest topic name, bytes.
+pub const TOPIC_BYTES_MAX: usize = 256;

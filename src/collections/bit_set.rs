@@ -1,0 +1,62 @@
+//! A set of small integers, one bit each, for marks that live for one turn.
+
+/// A growable bit set. A million members take 125 KB, so that a walk over them stays in the cache.
+#[derive(Clone, Debug, Default)]
+pub struct BitSet {
+    words: Vec<u64>,
+}
+
+impl BitSet {
+    /// Adds `bit`; `true` if it was not there before.
+    pub fn insert(&mut self, bit: u32) -> bool {
+        let (word, mask) = place(bit);
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let fresh = self.words[word] & mask == 0;
+        self.words[word] |= mask;
+        fresh
+    }
+
+    /// Takes `bit` out; `true` if it was there.
+    pub fn remove(&mut self, bit: u32) -> bool {
+        let (word, mask) = place(bit);
+        let Some(word) = self.words.get_mut(word) else {
+            return false;
+        };
+        let there = *word & mask != 0;
+        *word &= !mask;
+        there
+    }
+
+    /// Whether `bit` is in the set.
+    pub fn contains(&self, bit: u32) -> bool {
+        let (word, mask) = place(bit);
+        self.words.get(word).is_some_and(|word| word & mask != 0)
+    }
+
+    /// Whether no bit is set. Walks all words: for assertions.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+}
+
+fn place(bit: u32) -> (usize, u64) {
+    ((bit / 64) as usize, 1 << (bit % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_and_go_one_by_one() {
+        let mut set = BitSet::default();
+        assert!(set.insert(63) && set.insert(64) && set.insert(1000));
+        assert!(!set.insert(64), "inserting twice changes nothing");
+        assert!(set.contains(63) && set.contains(64) && !set.contains(65) && !set.contains(9999));
+        assert!(set.remove(64) && !set.remove(64) && !set.remove(9999));
+        assert!(set.contains(63) && !set.contains(64));
+        assert!(set.remove(63) && set.remove(1000) && set.is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! Plain counters of one shard: no lock, no atomic; a snapshot goes out by mail.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What a shard has counted since it began. All but the gauges only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+
+        impl Counters {
+            /// Adds another shard's counters to these.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// Names and values, in order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sockets accepted.
+    accepted,
+    /// Connections opened (101 written).
+    opened,
+    /// Open connections that ended, however.
+    closed,
+    /// Handshakes refused by HTTP status.
+    refused,
+    /// Plain HTTP requests handed to the service thread.
+    http_requests,
+    /// Connections that moved to their user's home shard.
+    moved,
+    /// Messages received.
+    messages_in,
+    /// Payload bytes received, after inflating.
+    bytes_in,
+    /// Messages sent to one connection.
+    messages_out,
+    /// Messages published on this shard.
+    published,
+    /// Messages appended to local topic logs.
+    appended,
+    /// Sends that a full socket took only in part, or not at all.
+    short_sends,
+    /// Messages to one connection dropped for backpressure.
+    dropped_backpressure,
+    /// Subscribers whom a topic's window has passed.
+    lagged,
+    /// Connections closed for a breach of RFC 6455 or of a limit in it.
+    violations,
+    /// Connections closed because nothing was heard of them.
+    timed_out,
+    /// Connections closed because they took nothing.
+    too_slow,
+    /// Older connections closed in favour of a user's newer one.
+    evicted,
+    /// Reading paused for a connection above its watermark.
+    read_pauses,
+    /// Requests refused because the service thread's queue was full.
+    service_busy,
+    /// Mail for a connection or a user who was gone.
+    mail_undeliverable,
+}
