@@ -9,3 +9,6 @@ pub mod id;
 pub mod limits;
 pub mod metrics;
 pub mod time;
+
+// Layer 1: wire formats and checks, sans-IO.
+pub mod ws;
