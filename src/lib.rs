@@ -11,4 +11,8 @@ pub mod metrics;
 pub mod time;
 
 // Layer 1: wire formats and checks, sans-IO.
+pub mod http;
 pub mod ws;
+
+// Layer 2: the core.
+pub mod shard;

@@ -1,0 +1,204 @@
+//! One connection's record: small, plain, and the same for a million of them.
+//!
+//! ```text
+//!   Accepted ─► Head ─► (Deferred) ─► Open ─► Closing ─► Released ─► gone
+//!                 │          │                   ▲
+//!                 └──────────┴──► Refused ───────┘
+//! ```
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use smallvec::SmallVec;
+
+use super::mail::Handshake;
+use super::send_queue::SendQueue;
+use super::users::{Links, UserIndex};
+use crate::ws::{Decoder, WindowBits};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The request head is being read.
+    Head,
+    /// The request is in order and its answer awaited from the service thread.
+    Deferred,
+    /// An HTTP refusal is being written; the rest of what comes in is thrown away.
+    Refused,
+    /// The 101 is queued or sent: messages pass.
+    Open,
+    /// A close frame is queued or sent; what comes in is thrown away until the peer ends.
+    Closing,
+    /// The driver was told to close.
+    Released,
+}
+
+/// Marks of a connection, one bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    /// An owned send is in flight: topics wait in their logs, replies in the private queue.
+    pub(crate) blocked: bool,
+    /// Reading is paused, because the private queue is above its watermark.
+    pub(crate) paused: bool,
+    /// A keepalive ping was sent since anything came in.
+    pub(crate) pinged: bool,
+    /// The socket was half-closed after the last byte.
+    pub(crate) shut: bool,
+    /// The peer has ended its stream.
+    pub(crate) ended: bool,
+    /// The application is to hear of [`App::drain`](super::App::drain).
+    pub(crate) drain: bool,
+}
+
+/// One subscription: a lane of a topic, and the place in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) lane: u32,
+    pub(crate) place: Place,
+}
+
+/// Where a lane keeps a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+const LAGGARD: u32 = 1 << 31;
+
+impl Place {
+    /// Among those who are up to date.
+    pub(crate) fn live(index: usize) -> Self {
+        Self(u32::try_from(index).expect("slots are 24 bits wide"))
+    }
+
+    /// Among those who have a cursor of their own.
+    pub(crate) fn laggard(index: usize) -> Self {
+        Self(u32::try_from(index).expect("slots are 24 bits wide") | LAGGARD)
+    }
+
+    pub(crate) fn is_laggard(self) -> bool {
+        self.0 & LAGGARD != 0
+    }
+
+    pub(crate) fn index(self) -> usize {
+        (self.0 & !LAGGARD) as usize
+    }
+}
+
+/// A peer's address in 18 bytes rather than 32.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    ip: [u8; 16],
+    port: [u8; 2],
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self {
+            ip: ip.octets(),
+            port: address.port().to_be_bytes(),
+        }
+    }
+}
+
+impl From<Peer> for SocketAddr {
+    fn from(peer: Peer) -> Self {
+        let ip = Ipv6Addr::from(peer.ip).to_canonical();
+        Self::new(ip, u16::from_be_bytes(peer.port))
+    }
+}
+
+/// What is known of a connection before it is open.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// The part of the request head that has come in, and what follows it.
+    pub(crate) bytes: Vec<u8>,
+    /// The parts of the 101, while the answer is awaited.
+    pub(crate) handshake: Handshake,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection<D> {
+    pub(crate) data: D,
+    pub(crate) decoder: Decoder,
+    pub(crate) queue: Option<Box<SendQueue>>,
+    pub(crate) opening: Option<Box<Opening>>,
+    pub(crate) subscriptions: SmallVec<[Subscription; 2]>,
+    /// Bytes of the owned send in flight.
+    pub(crate) in_flight_bytes: usize,
+    /// Of one message, bytes, before and after inflating.
+    pub(crate) message_bytes_max: usize,
+    pub(crate) user: Option<UserIndex>,
+    pub(crate) links: Links,
+    /// Second at which anything last came in.
+    pub(crate) heard_s: u32,
+    /// Second at which a message last came in.
+    pub(crate) message_s: u32,
+    /// Second at which the peer last took something, while `blocked`; else meaningless.
+    pub(crate) written_s: u32,
+    /// Second of the soonest check in the wheel.
+    pub(crate) check_s: u32,
+    /// End of a phase that is not [`Phase::Open`], second.
+    pub(crate) phase_ends_s: u32,
+    pub(crate) peer: Peer,
+    /// LZ77 window bits of compressed messages to the peer; `None`: no compression.
+    pub(crate) window_bits: Option<WindowBits>,
+    pub(crate) phase: Phase,
+    pub(crate) marks: Marks,
+}
+
+impl<D: Default> Connection<D> {
+    pub(crate) fn new(peer: SocketAddr, phase: Phase) -> Self {
+        Self {
+            data: D::default(),
+            decoder: Decoder::default(),
+            queue: None,
+            opening: None,
+            subscriptions: SmallVec::new(),
+            in_flight_bytes: 0,
+            message_bytes_max: 0,
+            user: None,
+            links: Links::default(),
+            heard_s: 0,
+            message_s: 0,
+            written_s: 0,
+            check_s: u32::MAX,
+            phase_ends_s: u32::MAX,
+            peer: peer.into(),
+            window_bits: None,
+            phase,
+            marks: Marks::default(),
+        }
+    }
+}
+
+impl<D> Connection<D> {
+    /// Bytes that wait for the peer, in the private queue and in flight.
+    pub(crate) fn buffered(&self) -> usize {
+        self.in_flight_bytes + self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_packing() {
+        for address in ["127.0.0.9:8080", "[2001:db8::1]:65535"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(SocketAddr::from(Peer::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(
+            size_of::<Connection<()>>() <= 160,
+            "{}",
+            size_of::<Connection<()>>()
+        );
+    }
+}

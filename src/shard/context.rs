@@ -1,0 +1,314 @@
+//! What callbacks are handed: the shard ([`Context`]) and one connection on it ([`Socket`]).
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::app::{App, Message, Sent};
+use super::connection::{Connection, Phase};
+use super::core::{Core, EVERYBODY, Staged};
+use super::fanout::Subscribed;
+use super::mail::{Frame, Mail, ServiceRequest};
+use crate::id::{ConnectionId, ShardId, Slot};
+use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
+use crate::metrics::Counters;
+use crate::time::Now;
+use crate::ws::{CloseCode, Opcode};
+
+/// The shard on which a callback runs.
+pub struct Context<'a, A: App> {
+    pub(crate) core: &'a mut Core<A>,
+}
+
+impl<A: App> fmt::Debug for Context<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context(shard {})", self.core.shard)
+    }
+}
+
+impl Message<'_> {
+    pub(crate) fn opcode(&self) -> Opcode {
+        match self {
+            Self::Text(_) => Opcode::Text,
+            Self::Binary(_) => Opcode::Binary,
+        }
+    }
+
+    fn to_frame(self) -> Arc<Frame> {
+        Arc::new(Frame {
+            opcode: self.opcode(),
+            payload: self.as_bytes().to_vec(),
+        })
+    }
+}
+
+impl<A: App> Context<'_, A> {
+    /// The clocks, read once a turn.
+    pub fn now(&self) -> Now {
+        self.core.now
+    }
+
+    /// This shard.
+    pub fn shard(&self) -> ShardId {
+        self.core.shard
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        self.core.shared.placement.shards()
+    }
+
+    /// The shard on which everything about a user or a room of that name is decided.
+    pub fn home(&self, name: &str) -> ShardId {
+        self.core.shared.placement.home(name)
+    }
+
+    /// A random number, from the shard's own seed.
+    pub fn random(&mut self) -> u64 {
+        self.core.random.u64(..)
+    }
+
+    /// A connection of this shard that is open.
+    pub fn socket(&mut self, connection: ConnectionId) -> Option<Socket<'_, A>> {
+        let slot = self.core.resolve(connection)?;
+        self.core.in_phase(slot, Phase::Open).then_some(Socket {
+            core: self.core,
+            slot,
+        })
+    }
+
+    /// Publishes to every subscriber of a topic on every shard, but `exclude`. The bytes are
+    /// written once per shard and go out at the end of the turn.
+    pub fn publish<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+        exclude: Option<ConnectionId>,
+    ) {
+        let message = message.into();
+        self.core
+            .publish(topic, message.opcode(), message.as_bytes(), exclude);
+    }
+
+    /// Sends to every open connection of the process, but `exclude`.
+    pub fn broadcast<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+        exclude: Option<ConnectionId>,
+    ) {
+        self.publish(EVERYBODY, message, exclude);
+    }
+
+    /// Sends to one connection, on whatever shard it is. If it is gone, nothing happens but a count.
+    pub fn send<'m>(&mut self, connection: ConnectionId, message: impl Into<Message<'m>>) {
+        let message = message.into();
+        if connection.shard() == self.core.shard {
+            self.core
+                .send_to_connection(connection, message.opcode(), message.as_bytes());
+        } else {
+            let mail = Mail::ToConnection(connection, message.to_frame());
+            self.core
+                .staged
+                .push(Staged::Mail(connection.shard(), mail));
+        }
+    }
+
+    /// Sends to all connections of a user, wherever that user is at home.
+    pub fn send_to_user<'m>(&mut self, user: &str, message: impl Into<Message<'m>>) {
+        let message = message.into();
+        let home = self.home(user);
+        if home == self.core.shard {
+            self.core
+                .send_to_user(user, message.opcode(), message.as_bytes());
+        } else {
+            let mail = Mail::ToUser(user.into(), message.to_frame());
+            self.core.staged.push(Staged::Mail(home, mail));
+        }
+    }
+
+    /// Closes one connection, on whatever shard it is.
+    pub fn close(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
+        if connection.shard() != self.core.shard {
+            let mail = Mail::Close(connection, code, reason.into());
+            self.core
+                .staged
+                .push(Staged::Mail(connection.shard(), mail));
+        } else if let Some(slot) = self.core.resolve(connection) {
+            self.core.begin_close(slot, code, reason);
+        }
+    }
+
+    /// Mails the application's instance on `shard`, which may be this one: it is delivered after
+    /// the callback. Mail from one shard to another arrives in order.
+    pub fn mail(&mut self, shard: ShardId, mail: A::Mail) {
+        self.core.staged.push(Staged::Mail(shard, Mail::App(mail)));
+    }
+
+    /// Runs `work` on the service thread's runtime; what it returns comes back to this instance as
+    /// [`App::mail`]. If the service thread's queue is full the work is dropped and counted
+    /// (`service_busy`).
+    pub fn spawn(&mut self, work: impl Future<Output = A::Mail> + Send + 'static) {
+        let work = Box::pin(async move { Mail::App(work.await) });
+        self.core
+            .staged
+            .push(Staged::Service(ServiceRequest::Spawn(work)));
+    }
+
+    /// Open connections on this shard.
+    pub fn connection_count(&self) -> usize {
+        self.core.open
+    }
+
+    /// Users with a connection on this shard: those who are at home here.
+    pub fn user_count(&self) -> usize {
+        self.core.users.len()
+    }
+
+    /// Connections of a user who is at home on this shard; 0 for anybody else.
+    pub fn user_connection_count(&self, user: &str) -> u32 {
+        self.core.users.connection_count(user)
+    }
+
+    /// Subscribers of a topic on this shard.
+    pub fn subscriber_count(&self, topic: &str) -> usize {
+        self.core.topics.subscriber_count(topic)
+    }
+
+    /// Connections of this shard that are still in their handshake or already closing
+    /// (`pendingWebSockets` counts both).
+    pub fn pending_count(&self) -> usize {
+        self.core.connections.len() - self.core.open
+    }
+
+    /// What this shard has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+}
+
+/// One connection, for the length of a callback.
+pub struct Socket<'a, A: App> {
+    pub(crate) core: &'a mut Core<A>,
+    pub(crate) slot: Slot,
+}
+
+impl<A: App> fmt::Debug for Socket<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Socket({:?})", self.id())
+    }
+}
+
+impl<'a, A: App> Socket<'a, A> {
+    fn record(&self) -> &Connection<A::Data> {
+        self.core
+            .connection(self.slot)
+            .expect("a socket outlives its callback")
+    }
+
+    /// The shard, for everything that is not about this connection.
+    pub fn context(&mut self) -> Context<'_, A> {
+        Context { core: self.core }
+    }
+
+    /// The connection's identifier, unique in the process.
+    pub fn id(&self) -> ConnectionId {
+        self.core.id(self.slot)
+    }
+
+    /// Sends one message to this connection alone.
+    ///
+    /// Within a turn private messages go out before those of topics, whatever the order of the
+    /// calls; each of the two keeps its own order.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Sent {
+        let message = message.into();
+        self.core
+            .send(self.slot, message.opcode(), message.as_bytes())
+    }
+
+    /// Publishes to the topic's other subscribers; to this connection as well if `publish_to_self`
+    /// is on. The connection itself need not be subscribed.
+    pub fn publish<'m>(&mut self, topic: &str, message: impl Into<Message<'m>>) {
+        let message = message.into();
+        let exclude = (!self.core.options().publish_to_self).then(|| self.id());
+        self.core
+            .publish(topic, message.opcode(), message.as_bytes(), exclude);
+    }
+
+    /// Subscribes to a topic: it gets what is published from here on.
+    pub fn subscribe(&mut self, topic: &str) -> Subscribed {
+        self.core.subscribe(self.slot, topic)
+    }
+
+    /// Unsubscribes. `false` if it was not subscribed.
+    pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        self.core.unsubscribe(self.slot, topic)
+    }
+
+    /// Whether the connection is subscribed to a topic.
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        self.core.subscription(self.slot, topic).is_some()
+    }
+
+    /// The connection's topics, in no particular order.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
+        self.core.subscriptions(self.slot)
+    }
+
+    /// Bytes that wait for the peer besides topics: replies of this turn, and what a full socket
+    /// left over.
+    pub fn buffered_amount(&self) -> usize {
+        self.record().buffered()
+    }
+
+    /// Sends a ping. The payload is cut at 125 bytes.
+    pub fn ping(&mut self, payload: &[u8]) {
+        if self.record().phase == Phase::Open {
+            let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES_MAX)];
+            self.core.send_control(self.slot, Opcode::Ping, payload);
+        }
+    }
+
+    /// Starts the close handshake; what was sent before still goes out. A code that may not be sent
+    /// (1005, 1006, 1015) closes without one; the reason is cut at 123 bytes.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        self.core.begin_close(self.slot, code, reason);
+    }
+
+    /// Cuts the connection without a close frame.
+    pub fn terminate(&mut self) {
+        self.core.cut(self.slot, CloseCode::ABNORMAL, "terminated");
+    }
+
+    /// The application's data.
+    pub fn data(&self) -> &A::Data {
+        &self.record().data
+    }
+
+    /// The application's data, to change.
+    pub fn data_mut(&mut self) -> &mut A::Data {
+        let slot = self.slot;
+        &mut self
+            .core
+            .connection_mut(slot)
+            .expect("a socket outlives its callback")
+            .data
+    }
+
+    /// The user.
+    pub fn user(&self) -> &Arc<str> {
+        self.core
+            .users
+            .id(self.record().user.expect("an open connection has a user"))
+    }
+
+    /// The address of the TCP peer.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.record().peer.into()
+    }
+
+    /// Whether messages can be sent: not closing.
+    pub fn is_open(&self) -> bool {
+        self.record().phase == Phase::Open
+    }
+}

@@ -1,0 +1,183 @@
+//! A shard's state, as the application's callbacks see it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::app::App;
+use super::connection::{Connection, Phase};
+use super::encode::Encoder;
+use super::mail::{Batch, Mail, ServiceRequest};
+use super::options::Options;
+use super::send_queue::QueuePool;
+use super::topics::{Interest, Topics};
+use super::users::{Chain, Links, Placement, Users};
+use crate::collections::{BitSet, Key, Slab, TimerWheel};
+use crate::id::{ConnectionId, ShardId, Slot};
+use crate::metrics::Counters;
+use crate::time::Now;
+use crate::ws::CloseCode;
+
+/// What all shards of a process share. Nothing in it is touched per message but `interest`, and
+/// that only with more than one shard.
+#[derive(Debug)]
+pub struct Shared {
+    /// Options of the core.
+    pub options: Options,
+    /// Which shard is whose home.
+    pub placement: Placement,
+    /// Which shards have subscribers of a topic.
+    pub interest: Interest,
+    /// Connections of the process that are open or about to be, against `connections_max`.
+    pub(crate) connections: AtomicUsize,
+}
+
+impl Shared {
+    /// Shared state for `shards` shards; `seed` decides the homes.
+    pub fn new(options: Options, shards: u16, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            placement: Placement::new(shards, seed),
+            interest: Interest::default(),
+            connections: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// The hidden topic of all connections. No application can name it: it is longer than
+/// [`TOPIC_BYTES_MAX`](crate::limits::TOPIC_BYTES_MAX) allows.
+pub(crate) const EVERYBODY: &str = match std::str::from_utf8(&[b'*'; 257]) {
+    Ok(name) => name,
+    Err(_) => "",
+};
+
+/// What a callback has asked for that needs the outbox, or another callback.
+pub(crate) enum Staged<A: App> {
+    Mail(ShardId, Mail<A>),
+    Service(ServiceRequest<A>),
+    /// The connection is closing: [`App::close`] is due, then it leaves its user.
+    Close(Slot, CloseCode, Box<str>),
+    /// The driver is to close at once.
+    Cut(Slot),
+}
+
+/// What happens at the end of the turn.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// The connections whose send must be put together from several places, or that have something
+    /// to be looked at after it.
+    pub(crate) composed: BitSet,
+    pub(crate) composed_slots: Vec<Slot>,
+    /// Scratch for finding connections with several fresh topics.
+    pub(crate) seen: BitSet,
+    /// What is published to other shards, by topic, in order of first publication.
+    pub(crate) outgoing: Vec<Batch>,
+    /// Some laggard's portion ends before the head: the worker must not wait.
+    pub(crate) more: bool,
+}
+
+/// One shard's connections, users and topics.
+pub(crate) struct Core<A: App> {
+    pub(crate) shard: ShardId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) now: Now,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) connections: Slab<Connection<A::Data>>,
+    pub(crate) users: Users,
+    pub(crate) topics: Topics,
+    pub(crate) wheel: TimerWheel<Key>,
+    pub(crate) turn: Turn,
+    pub(crate) queues: QueuePool,
+    pub(crate) staged: Vec<Staged<A>>,
+    /// Connections whose application is to hear that their queue has drained.
+    pub(crate) drained: Vec<Slot>,
+    pub(crate) encoder: Encoder,
+    pub(crate) counters: Counters,
+    /// Connections in [`Phase::Open`].
+    pub(crate) open: usize,
+    pub(crate) shutting_down: bool,
+}
+
+impl<D> Chain for Slab<Connection<D>> {
+    fn links(&mut self, slot: Slot) -> &mut Links {
+        &mut self
+            .get_mut(slot.0)
+            .expect("a chained connection is in the slab")
+            .links
+    }
+}
+
+impl<A: App> Core<A> {
+    pub(crate) fn new(
+        shard: ShardId,
+        shared: Arc<Shared>,
+        connections_max: u32,
+        now: Now,
+        seed: u64,
+    ) -> Self {
+        let placement = shared.placement.clone();
+        let encoder = Encoder::new(shared.options.compression);
+        Self {
+            shard,
+            shared,
+            now,
+            random: fastrand::Rng::with_seed(seed),
+            connections: Slab::with_capacity_max(connections_max),
+            users: Users::new(placement.clone()),
+            topics: Topics::new(placement),
+            wheel: TimerWheel::new(now.seconds()),
+            turn: Turn::default(),
+            queues: QueuePool::default(),
+            staged: Vec::new(),
+            drained: Vec::new(),
+            encoder,
+            counters: Counters::default(),
+            open: 0,
+            shutting_down: false,
+        }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn connection(&self, slot: Slot) -> Option<&Connection<A::Data>> {
+        self.connections.get(slot.0)
+    }
+
+    pub(crate) fn connection_mut(&mut self, slot: Slot) -> Option<&mut Connection<A::Data>> {
+        self.connections.get_mut(slot.0)
+    }
+
+    /// The connection in that phase, if it is.
+    pub(crate) fn in_phase(&self, slot: Slot, phase: Phase) -> bool {
+        self.connection(slot)
+            .is_some_and(|connection| connection.phase == phase)
+    }
+
+    /// The identifier of the connection in `slot`.
+    ///
+    /// Panics if there is none.
+    pub(crate) fn id(&self, slot: Slot) -> ConnectionId {
+        let generation = self
+            .connections
+            .generation(slot.0)
+            .expect("the slot is taken");
+        ConnectionId::new(self.shard, slot, generation)
+    }
+
+    /// The slot of a connection that is still there.
+    pub(crate) fn resolve(&self, id: ConnectionId) -> Option<Slot> {
+        let slot = id.slot();
+        if id.shard() != self.shard || self.connections.get(slot.0).is_none() {
+            return None;
+        }
+        (self.id(slot) == id).then_some(slot)
+    }
+
+    /// Marks a connection for the end of the turn.
+    pub(crate) fn compose(&mut self, slot: Slot) {
+        if self.turn.composed.insert(slot.0) {
+            self.turn.composed_slots.push(slot);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! All that can happen to a shard.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::app::App;
+use super::mail::Mail;
+use crate::id::Slot;
+
+/// A socket as a number of the driver's own: a file descriptor, or a pretend one in the simulator.
+/// Ownership passes with the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Descriptor(pub i32);
+
+/// One thing that happened. Sockets are addressed by the slot that the shard gave them.
+pub enum Event<'a, A: App> {
+    /// The listener accepted a socket.
+    Accepted {
+        /// The new socket.
+        descriptor: Descriptor,
+        /// Its far end.
+        peer: SocketAddr,
+    },
+    /// Bytes came in. The shard unmasks them in place and keeps no reference.
+    Received {
+        /// Whose bytes.
+        slot: Slot,
+        /// At least one byte.
+        bytes: &'a mut [u8],
+    },
+    /// The peer has sent its last byte.
+    EndOfStream {
+        /// Whose.
+        slot: Slot,
+    },
+    /// The connection broke: reset, timed out. Nothing more comes in or goes out.
+    Failed {
+        /// Whose.
+        slot: Slot,
+    },
+    /// An owned send has been written whole.
+    Sent {
+        /// Whose.
+        slot: Slot,
+        /// The buffer, back for reuse.
+        buffer: Vec<u8>,
+    },
+    /// The driver has closed the socket and nothing of it is in flight: the slot is free.
+    Released {
+        /// Whose.
+        slot: Slot,
+    },
+    /// Mail came in.
+    Mail(Mail<A>),
+    /// Time has passed; wanted at least once a second.
+    Tick,
+}
+
+impl<A: App> fmt::Debug for Event<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { descriptor, peer } => write!(f, "Accepted({descriptor:?}, {peer})"),
+            Self::Received { slot, bytes } => write!(f, "Received({slot:?}, {} B)", bytes.len()),
+            Self::EndOfStream { slot } => write!(f, "EndOfStream({slot:?})"),
+            Self::Failed { slot } => write!(f, "Failed({slot:?})"),
+            Self::Sent { slot, .. } => write!(f, "Sent({slot:?})"),
+            Self::Released { slot } => write!(f, "Released({slot:?})"),
+            Self::Mail(mail) => write!(f, "Mail({mail:?})"),
+            Self::Tick => f.write_str("Tick"),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Deadlines of a connection: handshake, keepalive, slow peer, idleness, close. One entry in the
+//! wheel each; which deadline it stands for is worked out when it comes due.
+
+use std::time::Duration;
+
+use super::app::App;
+use super::codes;
+use super::connection::Phase;
+use super::core::Core;
+use crate::collections::Key;
+use crate::id::Slot;
+use crate::ws::{CloseCode, Opcode};
+
+/// What a check of a connection finds to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    Ping,
+    /// The handshake or the close has taken too long; which, the phase tells.
+    PhaseEnded,
+    NoPong,
+    TooSlow,
+    Idle,
+}
+
+fn seconds(duration: Duration) -> Option<u32> {
+    // Rounded up: a deadline of 500 ms is a second, never zero.
+    let seconds = u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    (seconds > 0).then_some(seconds)
+}
+
+impl<A: App> Core<A> {
+    /// Sets the end of the connection's present phase.
+    pub(crate) fn phase_ends(&mut self, slot: Slot, after: Duration) {
+        let now = self.now.seconds();
+        if let Some(connection) = self.connection_mut(slot) {
+            // One more, because `now` is a second that has already begun.
+            connection.phase_ends_s = now.saturating_add(seconds(after).unwrap_or(0) + 1);
+            self.schedule(slot);
+        }
+    }
+
+    /// Makes sure that the wheel checks the connection no later than its next deadline.
+    pub(crate) fn schedule(&mut self, slot: Slot) {
+        let Some((deadline, _)) = self.deadline(slot) else {
+            return;
+        };
+        let Some(generation) = self.connections.generation(slot.0) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        if deadline < connection.check_s {
+            connection.check_s = self.wheel.schedule(
+                Key {
+                    index: slot.0,
+                    generation,
+                },
+                deadline,
+            );
+        }
+    }
+
+    /// The connection's next deadline, second, and what is then due.
+    fn deadline(&self, slot: Slot) -> Option<(u32, Due)> {
+        let options = self.options();
+        let connection = self.connection(slot)?;
+        match connection.phase {
+            Phase::Released => return None,
+            Phase::Open => {}
+            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {
+                return Some((connection.phase_ends_s, Due::PhaseEnded));
+            }
+        }
+        let heard = connection.heard_s;
+        let ping = if connection.marks.pinged {
+            None
+        } else {
+            seconds(options.ping_period)
+        };
+        let slow = if connection.marks.blocked {
+            seconds(options.write_wait)
+        } else {
+            None
+        };
+        [
+            (
+                seconds(options.pong_wait).map(|wait| heard.saturating_add(wait)),
+                Due::NoPong,
+            ),
+            (ping.map(|period| heard.saturating_add(period)), Due::Ping),
+            (
+                slow.map(|wait| connection.written_s.saturating_add(wait + 1)),
+                Due::TooSlow,
+            ),
+            (
+                seconds(options.idle_timeout).map(|t| connection.message_s.saturating_add(t)),
+                Due::Idle,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(at, due)| Some((at?, due)))
+        .min_by_key(|&(at, _)| at)
+    }
+
+    /// Looks at a connection whose check came due, and asks for the next check.
+    pub(crate) fn check(&mut self, key: Key) -> Option<(Slot, Due)> {
+        let slot = Slot(key.index);
+        if self.connections.generation(key.index) != Some(key.generation) {
+            return None;
+        }
+        let now = self.now.seconds();
+        let connection = self.connections.get_mut(slot.0)?;
+        if connection.check_s > now {
+            // A sooner check was asked for after this one, and has been made.
+            return None;
+        }
+        connection.check_s = u32::MAX;
+        let (deadline, due) = self.deadline(slot)?;
+        if deadline > now {
+            self.schedule(slot);
+            return Some((slot, Due::Nothing));
+        }
+        Some((slot, due))
+    }
+
+    /// Acts on what is due for an open connection.
+    pub(crate) fn enforce(&mut self, slot: Slot, due: Due) {
+        match due {
+            Due::Nothing | Due::PhaseEnded => {}
+            Due::Ping => {
+                self.send_control(slot, Opcode::Ping, b"");
+                if let Some(connection) = self.connection_mut(slot) {
+                    connection.marks.pinged = true;
+                }
+            }
+            Due::NoPong => {
+                self.counters.timed_out += 1;
+                self.begin_close(slot, codes::NO_PONG, "no pong");
+            }
+            Due::TooSlow => {
+                self.counters.too_slow += 1;
+                self.begin_close(slot, codes::TOO_SLOW, "too slow");
+            }
+            Due::Idle => {
+                self.counters.timed_out += 1;
+                self.begin_close(slot, CloseCode::GOING_AWAY, "idle");
+            }
+        }
+        self.schedule(slot);
+    }
+}

@@ -1,0 +1,198 @@
+//! How an open connection ends, and what is looked at after its bytes have gone out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::app::App;
+use super::connection::Phase;
+use super::core::{Core, Staged};
+use super::outbox::Outbox;
+use crate::id::{ConnectionId, Slot};
+use crate::ws::{self, CloseCode, Opcode};
+
+/// Reading stops while more than this waits for a peer, or half of `queue_bytes_max` if that is
+/// less, bytes. TCP then pushes back on whoever asks faster than they read.
+const READ_WATERMARK_BYTES: usize = 1 << 20;
+
+impl<A: App> Core<A> {
+    /// Starts the close handshake: what was sent and published before still goes out, then a close
+    /// frame. The application hears of it after the present callback.
+    pub(crate) fn begin_close(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+        if !self.in_phase(slot, Phase::Open) {
+            return;
+        }
+        self.unsubscribe_all(slot);
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        let queue = connection.queue.get_or_insert_with(|| self.queues.take());
+        ws::close_frame_into(
+            &mut queue.data,
+            code.is_sendable().then_some((code, reason)),
+        );
+        self.leave_open(slot, Phase::Closing, code, reason);
+        let timeout = self.options().close_timeout;
+        self.phase_ends(slot, timeout);
+        self.compose(slot);
+    }
+
+    /// Cuts the connection: nothing more goes out. The application hears of it after the present
+    /// callback, then the driver closes.
+    pub(crate) fn cut(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+        let Some(connection) = self.connection(slot) else {
+            return;
+        };
+        let phase = connection.phase;
+        match phase {
+            Phase::Released => return,
+            Phase::Open => {
+                self.unsubscribe_all(slot);
+                self.leave_open(slot, Phase::Released, code, reason);
+            }
+            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {}
+        }
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        connection.phase = Phase::Released;
+        connection.opening = None;
+        if let Some(queue) = connection.queue.take() {
+            self.queues.give(queue);
+        }
+        self.staged.push(Staged::Cut(slot));
+    }
+
+    fn leave_open(&mut self, slot: Slot, phase: Phase, code: CloseCode, reason: &str) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        connection.phase = phase;
+        self.open -= 1;
+        self.counters.closed += 1;
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.staged.push(Staged::Close(slot, code, reason.into()));
+    }
+
+    /// Takes a closing connection off its user's list. `true` if it was the user's last.
+    pub(crate) fn leave_user(&mut self, slot: Slot) -> bool {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return false;
+        };
+        let Some(user) = connection.user.take() else {
+            return false;
+        };
+        self.users.detach(user, slot, &mut self.connections)
+    }
+
+    /// Pauses reading from a connection that has too much waiting for it.
+    pub(crate) fn watch_backpressure(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        let watermark = READ_WATERMARK_BYTES.min(self.options().queue_bytes_max / 2);
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        let over = connection.marks.blocked && connection.buffered() > watermark;
+        if over && !connection.marks.paused && connection.phase == Phase::Open {
+            connection.marks.paused = true;
+            self.counters.read_pauses += 1;
+            outbox.pause_reading(slot);
+        }
+    }
+
+    /// All that a connection had to be sent has been handed to the kernel.
+    pub(crate) fn after_flush(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        if connection.buffered() > 0 {
+            return;
+        }
+        let marks = &mut connection.marks;
+        if marks.paused {
+            marks.paused = false;
+            outbox.resume_reading(slot);
+        }
+        match connection.phase {
+            Phase::Open if marks.drain => {
+                marks.drain = false;
+                self.drained.push(slot);
+            }
+            Phase::Closing | Phase::Refused if !marks.shut => {
+                marks.shut = true;
+                if marks.ended {
+                    connection.phase = Phase::Released;
+                    outbox.close(slot);
+                    return;
+                }
+                outbox.shutdown_write(slot);
+                if connection.phase == Phase::Refused {
+                    // The HTTP phase is read on demand: wait for the peer's end.
+                    outbox.receive(slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer has sent its last byte.
+    pub(crate) fn ended(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        connection.marks.ended = true;
+        let unsent = connection.buffered() > 0;
+        match connection.phase {
+            // A peer that half-closes after its request still gets its refusal.
+            Phase::Refused | Phase::Closing if unsent => {}
+            Phase::Deferred => {}
+            Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
+                self.cut(slot, CloseCode::ABNORMAL, "connection ended");
+            }
+            Phase::Released => {}
+        }
+    }
+
+    pub(crate) fn send_to_connection(&mut self, id: ConnectionId, opcode: Opcode, payload: &[u8]) {
+        match self.resolve(id) {
+            Some(slot) => {
+                let _ = self.send(slot, opcode, payload);
+            }
+            None => self.counters.mail_undeliverable += 1,
+        }
+    }
+
+    pub(crate) fn send_to_user(&mut self, user: &str, opcode: Opcode, payload: &[u8]) {
+        let mut next = self
+            .users
+            .find(user)
+            .and_then(|user| self.users.first(user));
+        if next.is_none() {
+            self.counters.mail_undeliverable += 1;
+        }
+        while let Some(slot) = next {
+            let _ = self.send(slot, opcode, payload);
+            next = self
+                .connection(slot)
+                .and_then(|connection| connection.links.younger());
+        }
+    }
+
+    /// A guest's identifier that is at home on this shard.
+    pub(crate) fn guest_id(&mut self) -> Arc<str> {
+        loop {
+            let id = format!("guest-{:012x}", self.random.u64(..) >> 16);
+            if self.shared.placement.home(&id) == self.shard && self.users.find(&id).is_none() {
+                return id.into();
+            }
+        }
+    }
+
+    /// Queues bytes of the HTTP phase.
+    pub(crate) fn queue_bytes(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        let queue = connection.queue.get_or_insert_with(|| self.queues.take());
+        write(&mut queue.data);
+        self.compose(slot);
+    }
+}
