@@ -4,6 +4,7 @@
 //! Modules are listed by layer; a module imports only from layers above it in this list.
 
 // Layer 0: vocabulary.
+pub mod config;
 pub mod id;
 pub mod limits;
 pub mod time;
