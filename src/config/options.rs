@@ -16,7 +16,22 @@ pub const QUEUE_BYTES_MAX: usize = 1 << 30;
 /// Port that is listened on when none is named.
 pub const DEFAULT_PORT: u16 = 8080;
 
+/// Seconds of an hour.
 const HOUR: u64 = 3600;
+
+const ROUTE_PATH: Word = Word {
+    bytes_max: 256,
+    what: "a path that begins with \"/\", of ASCII letters, digits and any of -._~/",
+    start: "/",
+    allowed: |c| c.is_ascii_alphanumeric() || "-._~/".contains(c),
+};
+
+const ROOM_NAME: Word = Word {
+    bytes_max: 128,
+    what: "a name without control characters",
+    start: "",
+    allowed: |c| !c.is_control(),
+};
 
 /// What is known of an option beside its value.
 #[derive(Debug)]
@@ -56,7 +71,7 @@ macro_rules! section {
             $(
                 $(#[doc = $doc])+
                 #[doc = ""]
-                #[doc = concat!("Default: `", stringify!($default), "`. Takes: `", stringify!($kind), "`.")]
+                #[doc = concat!("Default: `", stringify!($default), "`. Bounds: `", stringify!($kind), "`.")]
                 pub $key: $type,
             )+
         }
@@ -126,21 +141,11 @@ section! {
     /// replace the one that exists without them.
     Route {
         /// Request path, compared byte by byte, without a query.
-        path: String = "/ws".into(), Word {
-            bytes_max: 256,
-            what: "a path that begins with \"/\", of ASCII letters, digits and any of -._~/",
-            start: "/",
-            allowed: |c| c.is_ascii_alphanumeric() || "-._~/".contains(c),
-        };
+        path: String = "/ws".into(), ROUTE_PATH;
         /// How messages are laid out on the wire.
         profile: Profile = Profile::Flat, Choice::<Profile>::new();
         /// Room that a connection joins when it opens.
-        room: String = "lobby".into(), Word {
-            bytes_max: 128,
-            what: "a name without control characters",
-            start: "",
-            allowed: |c| !c.is_control(),
-        };
+        room: String = "lobby".into(), ROOM_NAME;
         /// Largest message from a client on this path, bytes after decompression; a larger one
         /// closes the connection with 1009. 0 = `limits.max_message_size`.
         max_message_size: usize = 0, Bytes(0..=MESSAGE_BYTES_MAX);
@@ -187,8 +192,8 @@ section! {
         /// before the upgrade. "evict_oldest": the oldest, closed with 4409.
         on_user_limit: OnUserLimit = OnUserLimit::Reject, Choice::<OnUserLimit>::new();
         /// Bytes that may wait for one connection beside its topics (replies, direct messages).
-        /// While more wait the connection is not read. At least twice the largest
-        /// message, so that one message with its envelope always fits.
+        /// While more wait the connection is not read. At least twice the largest message, so
+        /// that one message with its envelope always fits.
         queue_bytes: usize = 256 << 10, Bytes(4096..=QUEUE_BYTES_MAX);
         /// Bytes of a topic that are kept for subscribers who fall behind; what happens to those
         /// who fall further is `messaging.slow_policy`. At least twice the largest message.
