@@ -55,6 +55,7 @@ pub(super) fn read(name: &str, text: &str) -> Contents {
         return contents;
     }
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut syntax = Vec::new();
     let mut broken = BTreeSet::new();
     for error in &errors {
         let place = error
@@ -62,19 +63,21 @@ pub(super) fn read(name: &str, text: &str) -> Contents {
             .map_or(lines.whole(), |span| lines.place(span.start));
         if broken.insert(place.line) {
             let message = error.message().replace('\n', ", ");
-            contents
-                .problems
-                .push(place.problem(String::new(), message));
+            syntax.push(place.problem(String::new(), message));
         }
     }
     for (name, value) in table.get_ref() {
         contents.section(&lines, name, value);
     }
+    let sound = |line: &Option<usize>| !broken.contains(line);
+    contents.problems.retain(|problem| sound(&problem.line));
     for group in contents.sections.iter_mut().chain(&mut contents.routes) {
-        group
-            .settings
-            .retain(|setting| !broken.contains(&setting.place.line));
+        group.settings.retain(|setting| sound(&setting.place.line));
     }
+    contents
+        .sections
+        .retain(|group| sound(&group.place.line) || !group.settings.is_empty());
+    contents.problems.extend(syntax);
     contents
 }
 

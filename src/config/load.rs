@@ -465,6 +465,8 @@ enabled = \"yes\"
         assert!(found[0].starts_with("c.toml:2: "), "{found:?}");
         let last = "c.toml:4: limits.queue_byte: unknown option; did you mean \"queue_bytes\"?";
         assert_eq!(found.last().unwrap(), last);
+        let deep = problems(&file(&format!("x = {}", "[".repeat(100_000))));
+        assert_eq!(deep.len(), 1, "{deep:?}");
         let on_line_2 = found
             .iter()
             .filter(|problem| problem.starts_with("c.toml:2:"))
