@@ -5,6 +5,7 @@
 
 // Layer 0: vocabulary.
 pub mod collections;
+pub mod config;
 pub mod id;
 pub mod limits;
 pub mod metrics;

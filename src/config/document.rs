@@ -1,0 +1,167 @@
+//! The table of options as text: a commented TOML file, and a page of documentation.
+
+use std::fmt::Write;
+
+use super::load::variable_name;
+use super::options::{Entry, Section};
+use super::{Config, Route, SECTIONS};
+
+/// All options with their defaults as a TOML file with comments. Loading it gives the defaults.
+pub fn default_toml() -> String {
+    let mut out = String::from(
+        "# Campanile: every option with its default. `campanile check-config -c FILE` checks a file.\n\
+         # Variables override the file: CAMPANILE_SECTION__KEY. Flags override both.\n",
+    );
+    for_each_section(|name, section| {
+        let header = if name == "route" {
+            "[[route]]".into()
+        } else {
+            format!("[{name}]")
+        };
+        out.push('\n');
+        comment(&mut out, section.about());
+        put(&mut out, format_args!("{header}\n"));
+        for entry in section.entries() {
+            comment(&mut out, entry.doc);
+            put(&mut out, format_args!("# ({})\n", (entry.expected)()));
+            put(
+                &mut out,
+                format_args!("{} = {}\n", entry.key, value(section, entry)),
+            );
+        }
+    });
+    out
+}
+
+/// All options as a page of Markdown, docs/CONFIGURATION.md.
+pub fn reference() -> String {
+    let mut out = String::from(INTRODUCTION);
+    for_each_section(|name, section| {
+        let header = if name == "route" {
+            "[[route]]".into()
+        } else {
+            format!("[{name}]")
+        };
+        put(
+            &mut out,
+            format_args!("\n## `{header}`\n\n{}\n", paragraph(section.about())),
+        );
+        for entry in section.entries() {
+            put(&mut out, format_args!("\n### `{name}.{}`\n\n", entry.key));
+            put(&mut out, format_args!("{}\n\n", paragraph(entry.doc)));
+            put(
+                &mut out,
+                format_args!("- Takes: `{}`\n", (entry.expected)()),
+            );
+            put(
+                &mut out,
+                format_args!("- Default: `{}`\n", value(section, entry)),
+            );
+            if name != "route" {
+                put(
+                    &mut out,
+                    format_args!("- Variable: `{}`\n", variable_name(name, entry.key)),
+                );
+            }
+        }
+    });
+    out
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Written by `campanile default-config --markdown`; a test holds it current. -->
+
+Options come from a TOML file (`campanile serve -c FILE`), from variables called
+`CAMPANILE_SECTION__KEY`, and from flags; each overrides the one before. A list in a variable is
+written with commas: `CAMPANILE_SERVER__LISTEN=127.0.0.1:9000,127.0.0.1:9001`. An option that does
+not exist, a value that is not taken and two options that contradict each other stop the start, and
+all of them are listed at once. `campanile check-config -c FILE` lists them without starting;
+`campanile default-config` prints a file with every option.
+
+Durations are written `\"500ms\"`, `\"10s\"`, `\"5m\"`; sizes are integers in bytes or strings such as
+`\"32KiB\"`, `\"1MiB\"`, `\"1GiB\"`.
+
+Without a file, or with `--dev`, the server starts in development mode: it listens on loopback and
+lets everybody in as a guest. With a file it does the same until the file says otherwise; an
+address that is not loopback is refused until the file also says who may come in.
+";
+
+fn for_each_section(mut visit: impl FnMut(&str, &dyn Section)) {
+    let config = Config::default();
+    for name in SECTIONS {
+        visit(
+            name,
+            config
+                .section(name)
+                .expect("every name of SECTIONS has its section"),
+        );
+        if *name == "server" {
+            visit("route", &Route::default());
+        }
+    }
+}
+
+fn value(section: &dyn Section, entry: &Entry) -> String {
+    section.show(entry.key).expect("every entry has its option")
+}
+
+fn comment(out: &mut String, lines: &[&str]) {
+    for line in lines {
+        put(out, format_args!("# {}\n", line.trim()));
+    }
+}
+
+fn paragraph(lines: &[&str]) -> String {
+    lines
+        .iter()
+        .map(|line| line.trim())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text)
+        .expect("a String takes all that is written to it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn the_default_file_loads_and_says_the_defaults() {
+        let sources = Sources {
+            file: Some(("default".into(), default_toml())),
+            ..Sources::default()
+        };
+        assert_eq!(load(&sources), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_default_file_names_every_option_under_its_section() {
+        let text = default_toml();
+        for_each_section(|name, section| {
+            let (_, rest) = text.split_once(&format!("[{name}]")).expect("a header");
+            for entry in section.entries() {
+                assert!(
+                    rest.contains(&format!("\n{} = ", entry.key)),
+                    "{name}.{}",
+                    entry.key
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn the_page_in_docs_is_current() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md");
+        let written = std::fs::read_to_string(page).expect("docs/CONFIGURATION.md");
+        assert!(
+            written == reference(),
+            "run: cargo run -- default-config --markdown > docs/CONFIGURATION.md"
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! What the table of options cannot say: bounds of values built in code, and rules between options.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::load::route_key;
+use super::options::Section;
+use super::{AuthMode, Config, Problem, ROUTES_MAX, SECTIONS};
+
+/// A rule between options that does not hold.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    /// The options concerned; the first one is named. Never empty.
+    pub(super) options: Vec<String>,
+    pub(super) message: String,
+}
+
+impl Config {
+    /// Checks a configuration that was built in code: every bound, every rule between options.
+    ///
+    /// Errors: all problems, with `configuration` as their source.
+    pub fn validate(&self) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut report = |key: String, message: String| {
+            problems.push(Problem {
+                source: "configuration".into(),
+                line: None,
+                key,
+                message,
+            });
+        };
+        for name in SECTIONS {
+            let section = self
+                .section(name)
+                .expect("every name of SECTIONS has its section");
+            for (key, message) in out_of_bounds(section) {
+                report(format!("{name}.{key}"), message);
+            }
+        }
+        for (index, route) in self.route.iter().enumerate() {
+            for (key, message) in out_of_bounds(route) {
+                report(route_key(index, key), message);
+            }
+        }
+        for found in contradictions(self) {
+            report(found.options[0].clone(), found.message);
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// What is allowed, and should still be said aloud at every start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.auth.mode == AuthMode::Trust {
+            warnings.push(
+                "auth.mode = \"trust\": whoever connects is believed to be the user they name; \
+                 never use this where strangers can connect"
+                    .into(),
+            );
+        } else if let Some(address) = self.public_address() {
+            warnings.push(format!(
+                "auth.allow_guests = true: whoever reaches {address} is let in as a guest"
+            ));
+        }
+        warnings
+    }
+
+    /// The first address to listen on that is not loopback.
+    fn public_address(&self) -> Option<std::net::SocketAddr> {
+        self.server
+            .listen
+            .iter()
+            .copied()
+            .find(|a| !a.ip().to_canonical().is_loopback())
+    }
+}
+
+fn out_of_bounds(section: &dyn Section) -> impl Iterator<Item = (&'static str, String)> {
+    section.entries().iter().filter_map(|entry| {
+        let checked = section
+            .check(entry.key)
+            .expect("every entry has its option");
+        checked.err().map(|message| (entry.key, message))
+    })
+}
+
+/// All rules between options that do not hold.
+pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    listeners(config, &mut found);
+    routes(config, &mut found);
+    heartbeat(config, &mut found);
+    room_for_messages(config, &mut found);
+    found
+}
+
+fn contradiction(options: &[&str], message: String) -> Contradiction {
+    Contradiction {
+        options: options.iter().copied().map(String::from).collect(),
+        message,
+    }
+}
+
+fn listeners(config: &Config, found: &mut Vec<Contradiction>) {
+    let mut seen = BTreeSet::new();
+    for address in &config.server.listen {
+        // Port 0 asks the kernel for any free port, so two of them are two listeners.
+        if address.port() != 0 && !seen.insert(address) {
+            found.push(contradiction(
+                &["server.listen"],
+                format!("{address} stands twice"),
+            ));
+        }
+    }
+    let nobody_is_asked = config.auth.mode == AuthMode::Optional && !config.auth.allow_guests;
+    if let (true, Some(address)) = (nobody_is_asked, config.public_address()) {
+        let options = ["server.listen", "auth.mode", "auth.allow_guests"];
+        let message = format!(
+            "{address} is not loopback and nobody who connects is asked who they are; set \
+             auth.allow_guests = true to let guests in, or auth.mode = \"trust\" to believe \
+             ?user_id=, or listen on 127.0.0.1"
+        );
+        found.push(contradiction(&options, message));
+    }
+}
+
+fn routes(config: &Config, found: &mut Vec<Contradiction>) {
+    if !(1..=ROUTES_MAX).contains(&config.route.len()) {
+        let message = format!(
+            "expected 1..={ROUTES_MAX} routes, found {}",
+            config.route.len()
+        );
+        found.push(contradiction(&["route"], message));
+    }
+    let mut seen = BTreeMap::new();
+    for (index, route) in config.route.iter().enumerate() {
+        if let Some(other) = seen.insert(&route.path, index) {
+            let options = [route_key(index, "path"), route_key(other, "path")];
+            let message = format!("{:?} is the path of route[{other}], too", route.path);
+            found.push(Contradiction {
+                options: options.into(),
+                message,
+            });
+        }
+    }
+}
+
+fn heartbeat(config: &Config, found: &mut Vec<Contradiction>) {
+    let heartbeat = &config.heartbeat;
+    if heartbeat.ping_period >= heartbeat.pong_wait {
+        let [ping, pong] = [heartbeat.ping_period, heartbeat.pong_wait];
+        let message = format!(
+            "{} is not shorter than heartbeat.pong_wait, {}: every quiet peer would be closed \
+             before it is asked",
+            humantime::format_duration(ping),
+            humantime::format_duration(pong),
+        );
+        found.push(contradiction(
+            &["heartbeat.ping_period", "heartbeat.pong_wait"],
+            message,
+        ));
+    }
+}
+
+/// A message goes out with an envelope, and quotes in it may have to be escaped: twice its size
+/// as it came in must fit wherever it waits.
+fn room_for_messages(config: &Config, found: &mut Vec<Contradiction>) {
+    let message_size = config.largest_message_size();
+    let needed = message_size.saturating_mul(2);
+    let limits = &config.limits;
+    for (option, bytes) in [
+        ("limits.queue_bytes", limits.queue_bytes),
+        ("limits.topic_window_bytes", limits.topic_window_bytes),
+    ] {
+        if bytes < needed {
+            let message = format!(
+                "{bytes} bytes are too few for messages of {message_size}: expected at least \
+                 {needed}, or a smaller max_message_size"
+            );
+            let mut rule = contradiction(&[option, "limits.max_message_size"], message);
+            let routes = 0..config.route.len();
+            rule.options
+                .extend(routes.map(|index| route_key(index, "max_message_size")));
+            found.push(rule);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        assert!(Config::default().warnings().is_empty());
+    }
+
+    #[test]
+    fn values_built_in_code_meet_the_same_bounds() {
+        let mut config = Config::default();
+        config.server.shards = 1025;
+        config.server.listen.clear();
+        config.heartbeat.pong_wait = Duration::from_millis(10);
+        config.route[0].path = "no slash".into();
+        let problems = config.validate().unwrap_err();
+        let said: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(said.len(), 5, "{said:?}");
+        assert!(said[0].starts_with("configuration: server.listen: expected 1..=64 addresses"));
+        assert_eq!(
+            said[1],
+            "configuration: server.shards: expected integer 0..=1024, found 1025"
+        );
+        assert!(said[2].starts_with("configuration: heartbeat.pong_wait: expected duration"));
+        assert!(said[3].starts_with("configuration: route[0].path: expected a path"));
+        assert!(said[4].starts_with("configuration: heartbeat.ping_period: 54s is not shorter"));
+    }
+
+    #[test]
+    fn a_server_without_a_route_is_refused() {
+        let config = Config {
+            route: Vec::new(),
+            ..Config::default()
+        };
+        assert_eq!(config.validate().unwrap_err()[0].key, "route");
+    }
+
+    #[test]
+    fn trust_is_warned_of_on_loopback_too() {
+        let mut config = Config::default();
+        config.auth.mode = AuthMode::Trust;
+        assert_eq!(config.validate(), Ok(()));
+        assert!(config.warnings()[0].contains("never use this"));
+    }
+}
