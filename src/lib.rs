@@ -7,3 +7,7 @@
 pub mod id;
 pub mod limits;
 pub mod time;
+
+// Layer 4: the kernel and the other cores.
+pub mod mesh;
+pub mod ring;
