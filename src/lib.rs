@@ -17,3 +17,6 @@ pub mod ws;
 
 // Layer 2: the core.
 pub mod shard;
+// Layer 4: the kernel and the other cores.
+pub mod mesh;
+pub mod ring;

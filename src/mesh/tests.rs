@@ -1,0 +1,1 @@
+//! Order, loss and wake-ups.
