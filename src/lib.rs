@@ -17,6 +17,9 @@ pub mod ws;
 
 // Layer 2: the core.
 pub mod shard;
-// Layer 4: the kernel and the other cores.
+
+// Layer 4: the kernel, the other cores, and the pretend world.
 pub mod mesh;
 pub mod ring;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
