@@ -7,6 +7,7 @@ use super::app::App;
 use super::connection::Phase;
 use super::core::{Core, Staged};
 use super::outbox::Outbox;
+use super::send_queue::SendQueue;
 use crate::id::{ConnectionId, Slot};
 use crate::ws::{self, CloseCode, Opcode};
 
@@ -186,13 +187,22 @@ impl<A: App> Core<A> {
         }
     }
 
-    /// Queues bytes of the HTTP phase.
-    pub(crate) fn queue_bytes(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Queues the 101: ahead of control frames, for the application may ping in `open`, and a ping
+    /// that came with the request is answered before the 101 is written.
+    pub(crate) fn queue_first(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(slot, |queue| write(&mut queue.control));
+    }
+
+    /// Queues a refusal.
+    pub(crate) fn queue_last(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(slot, |queue| write(&mut queue.data));
+    }
+
+    fn queue(&mut self, slot: Slot, write: impl FnOnce(&mut SendQueue)) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        let queue = connection.queue.get_or_insert_with(|| self.queues.take());
-        write(&mut queue.data);
+        write(connection.queue.get_or_insert_with(|| self.queues.take()));
         self.compose(slot);
     }
 }
