@@ -4,6 +4,7 @@
 //! which may also be a commit's name in hexadecimal digits. A failure prints its seed and settings
 //! first.
 
+use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
@@ -30,7 +31,7 @@ fn keep_panics() {
             let kept = PANIC.with_borrow_mut(|kept| {
                 let is_run = kept.is_some();
                 if is_run {
-                    *kept = Some(info.to_string());
+                    *kept = Some(format!("{info}\n{}", Backtrace::capture()));
                 }
                 is_run
             });

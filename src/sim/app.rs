@@ -90,6 +90,7 @@ impl TestApp {
         exclude: Option<ConnectionId>,
     ) {
         let shard = context.shard();
+        self.tell_of_closing(context);
         let (opcode, payload) = {
             let mut oracle = self.oracle.borrow_mut();
             let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);
@@ -100,6 +101,17 @@ impl TestApp {
         match topic {
             EVERYBODY => context.broadcast(message(opcode, &payload), exclude),
             topic => context.publish(&name_of(topic), message(opcode, &payload), exclude),
+        }
+    }
+
+    /// Tells the oracle which connections are closing: `close` is called after the callback in
+    /// which, or in whose turn, the close began, and other callbacks may come in between.
+    fn tell_of_closing(&self, context: &mut Context<'_, Self>) {
+        let open = self.oracle.borrow().open_on(context.shard());
+        for id in open {
+            if context.socket(id).is_none() {
+                self.oracle.borrow_mut().closing(id);
+            }
         }
     }
 
@@ -118,6 +130,7 @@ impl TestApp {
     }
 
     fn send_to(&self, context: &mut Context<'_, Self>, target: Target<'_>, bytes: usize) {
+        self.tell_of_closing(context);
         let home = match target {
             Target::User(user) => context.home(user),
             Target::Connection(id) => id.shard(),
@@ -228,6 +241,7 @@ impl TestApp {
             return self.publish(&mut socket.context(), topic, bytes, exclude);
         }
         let shard = socket.context().shard();
+        self.tell_of_closing(&mut socket.context());
         let (opcode, payload) = {
             let mut oracle = self.oracle.borrow_mut();
             let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);

@@ -69,6 +69,7 @@ struct Peer {
     user: String,
     compressed: bool,
     open: bool,
+    closing: bool,
     close: Option<CloseCode>,
     /// An owned send is in flight.
     blocked: bool,
@@ -155,6 +156,7 @@ impl Oracle {
             user: user.to_owned(),
             compressed,
             open: true,
+            closing: false,
             close: None,
             blocked: false,
             was_blocked: false,
@@ -182,12 +184,21 @@ impl Oracle {
         assert!(peer.open, "client {client} is closed twice");
         peer.open = false;
         peer.close = Some(code);
-        peer.on_its_way.clear();
-        if peer.blocked {
-            let topics = peer.due.iter_mut().filter(|(c, _)| **c != Channel::Private);
-            topics.for_each(|(_, due)| forgive(due));
+        peer.end_subscriptions();
+    }
+
+    /// The connections of a shard of whose close nothing was heard yet.
+    pub(super) fn open_on(&self, shard: ShardId) -> Vec<ConnectionId> {
+        let here = self.peers.values().filter(|peer| peer.open && peer.id.shard() == shard);
+        here.map(|peer| peer.id).collect()
+    }
+
+    /// A connection is closing, and the application will hear of it.
+    pub(super) fn closing(&mut self, id: ConnectionId) {
+        for peer in self.peers.values_mut().filter(|peer| peer.id == id && !peer.closing) {
+            peer.closing = true;
+            peer.end_subscriptions();
         }
-        peer.topics.clear();
     }
 
     /// An owned send began, or was written whole.
@@ -271,7 +282,7 @@ impl Oracle {
                 Target::User(user) => peer.user == user,
                 Target::Connection(id) => peer.id == id,
             };
-            if peer.open && peer.id.shard() == shard && is_meant {
+            if peer.open && !peer.closing && peer.id.shard() == shard && is_meant {
                 peer.push(Channel::Private, message, optional);
             }
         }
@@ -431,6 +442,16 @@ impl Oracle {
 }
 
 impl Peer {
+    /// What a slow peer's topics still owe it is dropped with the subscriptions.
+    fn end_subscriptions(&mut self) {
+        self.on_its_way.clear();
+        self.topics.clear();
+        if self.blocked {
+            let topics = self.due.iter_mut().filter(|(channel, _)| **channel != Channel::Private);
+            topics.for_each(|(_, due)| forgive(due));
+        }
+    }
+
     fn push(&mut self, channel: Channel, message: MessageId, optional: bool) {
         let subscription = match channel {
             Channel::Private => 0,

@@ -68,7 +68,7 @@ impl Settings {
         let roomy_queues = prng.chance(60);
         Self {
             shards: prng.pick(&[1, 1, 2, 2, 3, 4]),
-            steps: prng.pick(&[150, 300, 600]),
+            steps: prng.pick(&[500, 1500, 4000]),
             clients_max: prng.pick(&[2, 6, 12, 20]),
             users: prng.pick(&[1, 3, 10, 100]),
             topics: prng.pick(&[1, 2, 5, 12]),
