@@ -51,7 +51,7 @@ impl<A: App> Shard<A> {
         };
         let timeout = self.core.options().handshake_timeout;
         self.core.phase_ends(slot, timeout);
-        outbox.receive(slot);
+        self.core.receive(slot, outbox);
     }
 
     fn adopt(
@@ -95,7 +95,7 @@ impl<A: App> Shard<A> {
                 if let Some(connection) = self.core.connection_mut(slot) {
                     connection.opening = Some(Box::new(opening));
                 }
-                outbox.receive(slot);
+                self.core.receive(slot, outbox);
             }
             Asked::Plain => self.hand_over(slot, peer, bytes.to_vec(), outbox),
             Asked::Refused(refusal) => self.refuse(slot, &refusal),

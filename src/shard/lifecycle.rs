@@ -127,10 +127,21 @@ impl<A: App> Core<A> {
                 outbox.shutdown_write(slot);
                 if connection.phase == Phase::Refused {
                     // The HTTP phase is read on demand: wait for the peer's end.
-                    outbox.receive(slot);
+                    self.receive(slot, outbox);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// HTTP phase: asks for more bytes, unless they are asked for already. A handshake that is
+    /// refused because its head took too long is still waiting for the rest of it.
+    pub(crate) fn receive(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        if let Some(connection) = self.connection_mut(slot)
+            && !connection.marks.receiving
+        {
+            connection.marks.receiving = true;
+            outbox.receive(slot);
         }
     }
 

@@ -202,6 +202,7 @@ impl<A: App> Shard<A> {
         };
         connection.heard_s = second;
         connection.marks.pinged = false;
+        connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
             Phase::Open => {
@@ -209,7 +210,7 @@ impl<A: App> Shard<A> {
                 self.core.watch_backpressure(slot, outbox);
             }
             // Thrown away, but read, so that the end of the stream is seen.
-            Phase::Refused => outbox.receive(slot),
+            Phase::Refused => self.core.receive(slot, outbox),
             Phase::Deferred | Phase::Closing | Phase::Released => {}
         }
     }
