@@ -131,6 +131,12 @@ impl<A: App> Shard<A> {
     /// The turn's sends are done and nobody holds a reference to their bytes.
     pub fn flushed(&mut self, outbox: &mut impl Outbox<A>) {
         self.core.flushed(outbox);
+        while let Some(slot) = self.core.turn.passed.pop() {
+            // One whose socket is full hears of all that it missed when it is written to again.
+            if self.core.connection(slot).is_some_and(|c| !c.marks.blocked) {
+                self.report_missed(slot);
+            }
+        }
         while let Some(slot) = self.core.drained.pop() {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.drain(&mut Socket {
@@ -257,6 +263,11 @@ impl<A: App> Shard<A> {
 
     fn sent(&mut self, slot: Slot, buffer: Vec<u8>) {
         self.core.unblock(slot, buffer);
+        self.report_missed(slot);
+    }
+
+    /// Tells the application what a connection has missed since it was last told.
+    fn report_missed(&mut self, slot: Slot) {
         for (topic, missed) in self.core.take_missed(slot) {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.lagged(
