@@ -430,6 +430,10 @@ impl<A: App> Core<A> {
         {
             return self.send_queue_owned(slot, outbox);
         }
+        // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
+        let marks = connection.marks;
+        let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
+        self.turn.more |= marks.drain || marks.paused || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         let mut pieces = 0;
         self.compose_pieces(slot, |_| pieces += 1);
