@@ -28,6 +28,8 @@ mod mail;
 mod options;
 mod outbox;
 mod send_queue;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod users;
 
