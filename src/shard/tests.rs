@@ -365,8 +365,9 @@ fn passed_while_catching_up(slow_policy: SlowPolicy) -> (Rig, Slot) {
         rig.say(publisher, "pub t 60000");
     }
     rig.say(publisher, "pub other 11");
-    rig.turn();
-    rig.turn();
+    for _ in 0..3 {
+        rig.turn();
+    }
     (rig, slow)
 }
 
@@ -374,6 +375,8 @@ fn passed_while_catching_up(slow_policy: SlowPolicy) -> (Rig, Slot) {
 fn what_a_turn_has_sent_is_not_sent_again_to_who_is_closed_in_it() {
     let (mut rig, slow) = passed_while_catching_up(SlowPolicy::Disconnect);
     assert_eq!(rig.told(), ["close slow 4508 slow subscriber"]);
+    // What is left of the topic is too much to be copied twice: it went out by an owned send.
+    rig.unblock(slow);
     let frames = rig.frames(slow);
     assert_eq!(frames.iter().filter(|frame| *frame == "11 B").count(), 1, "{frames:?}");
     assert_eq!(frames.last().unwrap(), "close 4508 slow subscriber");
