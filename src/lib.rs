@@ -7,3 +7,6 @@
 pub mod id;
 pub mod limits;
 pub mod time;
+
+// Layer 1: wire formats and checks, sans-IO.
+pub mod http;

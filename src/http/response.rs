@@ -1,0 +1,244 @@
+//! What goes back: a refusal with a JSON body, or `101 Switching Protocols`.
+//!
+//! Header fields are checked when they are added ([`InvalidHeader`]), so that no value can end its
+//! line and begin another.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::BadRequest;
+
+/// A header field with characters that it must not have, or one that the response sets itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the header field {name:?} is not valid here")]
+pub struct InvalidHeader {
+    /// The name that was given.
+    pub name: String,
+}
+
+/// Fields that a response of ours writes itself, or that would change where it ends.
+const OURS: [HeaderName; 8] = [
+    http::header::CONNECTION,
+    http::header::CONTENT_LENGTH,
+    http::header::CONTENT_TYPE,
+    http::header::SEC_WEBSOCKET_ACCEPT,
+    http::header::SEC_WEBSOCKET_EXTENSIONS,
+    http::header::SEC_WEBSOCKET_PROTOCOL,
+    http::header::TRANSFER_ENCODING,
+    http::header::UPGRADE,
+];
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Fields(Vec<(HeaderName, HeaderValue)>);
+
+impl Fields {
+    fn push(&mut self, name: &str, value: &str) -> Result<(), InvalidHeader> {
+        let invalid = || InvalidHeader {
+            name: name.to_owned(),
+        };
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        if OURS.contains(&field) {
+            return Err(invalid());
+        }
+        self.0
+            .push((field, HeaderValue::from_str(value).map_err(|_| invalid())?));
+        Ok(())
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in &self.0 {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// An HTTP answer that refuses, after which the connection is closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    error: Cow<'static, str>,
+    details: serde_json::Value,
+    fields: Fields,
+}
+
+impl Refusal {
+    /// Refuses with a status, a stable code for programs and a sentence for people.
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        error: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            error: error.into(),
+            details: serde_json::Value::Object(serde_json::Map::new()),
+            fields: Fields::default(),
+        }
+    }
+
+    /// Adds a member to `details`.
+    #[must_use]
+    pub fn detail(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.details[name] = value.into();
+        self
+    }
+
+    /// Adds a header field.
+    ///
+    /// Errors: a name that is no token or that the refusal writes itself; a value with CR, LF or
+    /// other control characters.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        self.fields.push(name, value)?;
+        Ok(self)
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Appends the whole response: head, and a JSON body of
+    /// `{error, code, status, details, request_id, timestamp}`.
+    ///
+    /// `timestamp` is RFC 3339. The response says `Connection: close`.
+    pub fn write(&self, out: &mut Vec<u8>, request_id: &str, timestamp: &str) {
+        let body = Body {
+            error: &self.error,
+            code: &self.code,
+            status: self.status.as_u16(),
+            details: &self.details,
+            request_id,
+            timestamp,
+        };
+        let body = serde_json::to_vec(&body).expect("strings and numbers always serialise");
+        write_status(out, self.status);
+        write!(
+            out,
+            "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n",
+            body.len()
+        )
+        .expect("a Vec takes every write");
+        self.fields.write(out);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&body);
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    code: &'a str,
+    status: u16,
+    details: &'a serde_json::Value,
+    request_id: &'a str,
+    timestamp: &'a str,
+}
+
+impl From<BadRequest> for Refusal {
+    fn from(bad: BadRequest) -> Self {
+        let mut refusal = Self::new(bad.status(), bad.code(), bad.text());
+        if let Some(name) = bad.header() {
+            refusal = refusal.detail("header", name);
+        }
+        let field = match bad {
+            BadRequest::Method => Some((http::header::ALLOW, "GET")),
+            BadRequest::WebSocketVersion => Some((http::header::SEC_WEBSOCKET_VERSION, "13")),
+            _ => None,
+        };
+        if let Some((name, value)) = field {
+            refusal
+                .fields
+                .0
+                .push((name, HeaderValue::from_static(value)));
+        }
+        refusal
+    }
+}
+
+/// `101 Switching Protocols`. RFC 6455 section 4.2.2, item 5.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SwitchingProtocols {
+    accept: HeaderValue,
+    subprotocol: Option<HeaderValue>,
+    extensions: Option<HeaderValue>,
+    fields: Fields,
+}
+
+impl SwitchingProtocols {
+    /// Accepts an upgrade. `accept` is the value computed from the client's key; `subprotocol` the
+    /// one of those offered that was chosen; `extensions` the ones that were agreed on.
+    ///
+    /// Errors: a value with CR, LF or other control characters.
+    pub fn new(
+        accept: &str,
+        subprotocol: Option<&str>,
+        extensions: Option<&str>,
+    ) -> Result<Self, InvalidHeader> {
+        let value = |name: HeaderName, value: &str| {
+            HeaderValue::from_str(value).map_err(|_| InvalidHeader {
+                name: name.to_string(),
+            })
+        };
+        Ok(Self {
+            accept: value(http::header::SEC_WEBSOCKET_ACCEPT, accept)?,
+            subprotocol: subprotocol
+                .map(|name| value(http::header::SEC_WEBSOCKET_PROTOCOL, name))
+                .transpose()?,
+            extensions: extensions
+                .map(|list| value(http::header::SEC_WEBSOCKET_EXTENSIONS, list))
+                .transpose()?,
+            fields: Fields::default(),
+        })
+    }
+
+    /// Adds a header field, such as `Set-Cookie`. Errors: as [`Refusal::header`].
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        self.fields.push(name, value)?;
+        Ok(self)
+    }
+
+    /// Appends the whole response.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_status(out, StatusCode::SWITCHING_PROTOCOLS);
+        out.extend_from_slice(b"upgrade: websocket\r\nconnection: Upgrade\r\n");
+        let ours = [
+            (http::header::SEC_WEBSOCKET_ACCEPT, Some(&self.accept)),
+            (
+                http::header::SEC_WEBSOCKET_PROTOCOL,
+                self.subprotocol.as_ref(),
+            ),
+            (
+                http::header::SEC_WEBSOCKET_EXTENSIONS,
+                self.extensions.as_ref(),
+            ),
+        ];
+        for (name, value) in ours {
+            if let Some(value) = value {
+                out.extend_from_slice(name.as_str().as_bytes());
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        self.fields.write(out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    let reason = status.canonical_reason().unwrap_or("Refused");
+    write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16()).expect("a Vec takes every write");
+}
