@@ -10,3 +10,6 @@ pub mod time;
 
 // Layer 1: wire formats and checks, sans-IO.
 pub mod http;
+
+// Layer 3: the realtime application.
+pub mod realtime;
