@@ -13,6 +13,21 @@ pub mod time;
 
 // Layer 1: wire formats and checks, sans-IO.
 pub mod http;
+pub mod ws;
+
+// Layer 2: the core.
+pub mod shard;
 
 // Layer 3: the realtime application.
 pub mod realtime;
+
+// Layer 4: the kernel, the other cores, the service thread.
+pub mod mesh;
+pub mod ring;
+mod service;
+
+// Layer 5: assembly.
+pub mod server;
+
+pub use server::{Server, ServerHandle, StartError};
+pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
