@@ -105,6 +105,11 @@ impl Inflater {
         release(&mut self.scratch);
     }
 
+    /// Bytes of scratch memory that are held: for the message inflated last, or for the next.
+    pub fn held_bytes(&self) -> usize {
+        self.scratch.capacity()
+    }
+
     fn feed(&mut self, mut bytes: &[u8], bytes_max: usize) -> Result<(), Violation> {
         loop {
             self.make_room(bytes_max);
@@ -296,6 +301,12 @@ mod tests {
         assert_eq!(inflate(&[]), b"");
     }
 
+    /// A stored block whose four bytes are just those that a sender leaves away.
+    #[test]
+    fn the_tail_that_the_sender_left_away_is_put_back() {
+        assert_eq!(inflate(b"\x00\x04\x00\xfb\xff"), TAIL);
+    }
+
     #[test]
     fn what_is_not_deflate_data_is_refused_and_harms_no_later_message() {
         let mut inflater = Inflater::new();
@@ -339,7 +350,7 @@ mod tests {
             inflater.inflate(&bomb, bytes_max),
             Err(Violation::InflatesTooBig { bytes_max })
         );
-        assert!(inflater.scratch.capacity() <= bytes_max + 1);
+        assert!(inflater.held_bytes() <= bytes_max + 1);
     }
 
     #[test]
@@ -347,9 +358,9 @@ mod tests {
         let payload = deflate(&[0; 500_000], 15);
         let mut inflater = Inflater::new();
         assert!(inflater.inflate(&payload, 1 << 20).is_ok());
-        assert!(inflater.scratch.capacity() >= 500_000);
+        assert!(inflater.held_bytes() >= 500_000);
         inflater.release();
-        assert!(inflater.scratch.capacity() <= SCRATCH_RETAINED_BYTES);
+        assert!(inflater.held_bytes() <= SCRATCH_RETAINED_BYTES);
 
         let noise = noise(500_000);
         let mut deflater = Deflater::new(1);

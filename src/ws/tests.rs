@@ -461,6 +461,16 @@ fn an_idle_decoder_holds_nothing() {
 }
 
 #[test]
+fn a_large_inflated_message_is_gone_when_more_input_is_asked_for() {
+    let mut peer = Peer::with_compression(Rules::server(1 << 20));
+    let bytes = compressed(true, Opcode::Binary, &deflate(&[0; 1 << 20]));
+    let mut said = Vec::new();
+    assert_eq!(peer.feed(&bytes, &mut said), Ok(()));
+    assert_eq!(said, [Said::Binary(vec![0; 1 << 20])]);
+    assert!(peer.inflater.unwrap().held_bytes() <= 64 * 1024);
+}
+
+#[test]
 fn a_message_in_very_many_fragments_is_moved_a_logarithmic_number_of_times() {
     const COUNT: usize = 1 << 17;
     let mut peer = Peer::new(Rules::server(64 << 20));
