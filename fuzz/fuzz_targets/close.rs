@@ -1,6 +1,5 @@
 #![no_main]
 use campanile::ws::close;
-
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(decoded) = close::decode(&data[..data.len().min(125)]) {
         let mut out = Vec::new();
