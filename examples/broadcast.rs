@@ -22,7 +22,11 @@ impl App for Broadcast {
 fn main() -> Result<(), StartError> {
     let (listen, shards) = arguments::parse();
     let options = arguments::generous();
-    Server::new(|_shard| Broadcast).listen(listen).shards(shards).options(options).run()
+    Server::new(|_shard| Broadcast)
+        .listen(listen)
+        .shards(shards)
+        .options(options)
+        .run()
 }
 
 #[path = "support/arguments.rs"]

@@ -18,7 +18,11 @@ impl App for Echo {
 
 fn main() -> Result<(), StartError> {
     let (listen, shards) = arguments::parse();
-    Server::new(|_shard| Echo).listen(listen).shards(shards).options(arguments::generous()).run()
+    Server::new(|_shard| Echo)
+        .listen(listen)
+        .shards(shards)
+        .options(arguments::generous())
+        .run()
 }
 
 #[path = "support/arguments.rs"]
