@@ -247,5 +247,6 @@ fn a_ring_that_overflows_its_completion_queue_loses_nothing() {
             assert_eq!(server.receive(Slot(slot), 5), [round; 5]);
         }
     }
+    assert!(server.ring.counters().cq_overflows > 0);
     server.finish();
 }
