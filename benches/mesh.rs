@@ -3,14 +3,15 @@
 //! The peer's thread is pinned to another core than the measured one, where there are two.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use campanile::id::ShardId;
 use campanile::mesh::{Endpoint, mesh};
 use campanile::ring::{Completion, Ring, RingConfig};
+use core_affinity::CoreId;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const HERE: ShardId = ShardId(0);
@@ -20,8 +21,12 @@ const BURST: usize = 1024;
 
 /// Pins the calling thread to a core, counted from the first; without so many cores, to none.
 fn pin(index: usize) {
-    if let Some(core) = core_affinity::get_core_ids().and_then(|ids| ids.get(index).copied()) {
-        core_affinity::set_for_current(core);
+    // Asked for once, before anything is pinned: afterwards a thread sees only its own core, and so
+    // do the threads that it starts.
+    static CORES: OnceLock<Vec<CoreId>> = OnceLock::new();
+    let cores = CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
+    if let Some(core) = cores.get(index) {
+        core_affinity::set_for_current(*core);
     }
 }
 
