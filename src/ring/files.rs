@@ -44,6 +44,9 @@ impl Promotions {
 
 /// How a socket is torn down while operations are armed on it. `CLOSE` alone would send no FIN: the
 /// armed operations hold the file (liburing 932, 1048).
+///
+/// Measured with 5,000 idle connections on 2 cores, Linux 6.18, loopback, both ends in one process:
+/// 6.1 to 9.6 µs CPU a close by `Cancel`, 10.9 to 11.9 by `Shutdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Teardown {
     /// `ASYNC_CANCEL` hard-linked to `CLOSE`. The file goes, and the FIN with it, when its last
@@ -288,10 +291,11 @@ impl Ring {
         Some(Completion::Released(slot))
     }
 
-    /// Closes ordinary descriptors that the ring still owns, when it is dropped.
+    /// Closes ordinary descriptors that the ring still owns, when it is dropped. Where a close was
+    /// staged, the number is the kernel's to close, and may be somebody else's by now.
     pub(super) fn close_ordinary_descriptors(&mut self) {
         for socket in &mut self.sockets {
-            if socket.phase == Phase::Ordinary {
+            if socket.phase == Phase::Ordinary && !socket.flags.has(Flags::CLOSE_STAGED) {
                 drop(descriptor::own(std::mem::replace(&mut socket.number, -1)));
             }
         }

@@ -95,14 +95,16 @@ impl Echo {
         }
     }
 
-    fn run_until_released(&mut self, count: usize) {
-        for _ in 0..TURNS_MAX * 100 {
-            if self.released == count {
-                return;
-            }
+    /// Gives up when nothing completes for long.
+    fn run_until(&mut self, mut is_done: impl FnMut(&Self) -> bool) {
+        let mut idle_turns = 0;
+        while !is_done(self) {
+            let before = self.server.ring.counters().completions;
             self.turn();
+            let is_idle = self.server.ring.counters().completions == before;
+            idle_turns = if is_idle { idle_turns + 1 } else { 0 };
+            assert!(idle_turns < TURNS_MAX, "stuck: {:?}", self.server.ring);
         }
-        panic!("{} of {count}: {:?}", self.released, self.server.ring);
     }
 }
 
@@ -134,7 +136,7 @@ fn several_clients_get_megabytes_back_byte_for_byte() {
             thread::spawn(move || talk(address, sent, None))
         })
         .collect();
-    echo.run_until_released(4);
+    echo.run_until(|echo| echo.released == 4);
     for client in clients {
         assert!(client.join().unwrap() == sent, "the echo differs");
     }
@@ -150,11 +152,9 @@ fn a_client_that_does_not_read_at_first_gets_everything_by_owned_sends() {
     let (go, gone) = mpsc::channel();
     let expected = sent.clone();
     let client = thread::spawn(move || talk(address, sent, Some(gone)));
-    while echo.server.ring.counters().short_sends == 0 {
-        echo.turn();
-    }
+    echo.run_until(|echo| echo.server.ring.counters().short_sends > 0);
     go.send(()).unwrap();
-    echo.run_until_released(1);
+    echo.run_until(|echo| echo.released == 1);
     assert!(client.join().unwrap() == expected, "the echo differs");
     echo.server.finish();
 }

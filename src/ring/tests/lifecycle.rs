@@ -228,6 +228,50 @@ fn a_dropped_ring_closes_its_sockets_and_outlived_leases_stay_readable() {
     assert!(pattern(32 << 20).starts_with(&rest));
 }
 
+/// A dropped ring closed the ordinary descriptors of slots whose close was already with the kernel a
+/// second time, which the standard library answers with an abort in debug builds.
+#[test]
+fn a_ring_dropped_while_it_closes_closes_no_descriptor_twice() {
+    for teardown in [Teardown::Cancel, Teardown::Shutdown] {
+        for turns in 0..3 {
+            let mut server = Server::start(&RingConfig {
+                teardown: Some(teardown),
+                ..small()
+            });
+            let mut client = server.connect(Slot(0));
+            server.ring.receive(Slot(0));
+            server.ring.close(Slot(0));
+            for _ in 0..turns {
+                server.ring.submit_and_wait(TURN, |_| {}).unwrap();
+            }
+            drop(server);
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_half_close_asked_for_twice_or_on_a_released_slot_does_no_harm() {
+    let mut server = Server::start(&small());
+    let mut client = server.connect(Slot(0));
+    server.ring.shutdown_write(Slot(0));
+    server.ring.shutdown_write(Slot(0));
+    let number = server.ring.release(Slot(0));
+    server.ring.adopt(Slot(0), number);
+    server.turn();
+    server.ring.shutdown_write(Slot(0));
+    server.turn();
+    server.ring.shutdown_write(Slot(0));
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    while server.ring.socket(Slot(0)).in_flight > 0 {
+        server.turn();
+    }
+    let number = server.ring.release(Slot(0));
+    server.turn();
+    drop(own(number));
+    server.finish();
+}
+
 #[test]
 fn a_ring_that_overflows_its_completion_queue_loses_nothing() {
     let mut server = Server::start(&RingConfig {
