@@ -1,11 +1,16 @@
 //! The JSON grammar, walked over a text without building a tree. RFC 8259.
 //!
-//! Ours, because no library at hand does it in one pass: the lazy iterators of sonic-rs 0.5 let
-//! `"\uZZZZ"` and lone surrogates through and recurse once per nesting level, so that 100,000
-//! brackets overflow the stack; `serde_json`'s `IgnoredAny` lets lone surrogates through as well.
-//! A second pass over what they skipped would cost what this one does.
+//! Ours, because no library at hand does it in one pass. The iterators of sonic-rs 0.5.10 let
+//! `"\uZZZZ"`, lone surrogates and trailing text through and recurse once per level: 100,000
+//! brackets overflow the stack. `serde_json` 1.0.154 lets lone surrogates through in what it skips.
+//!
+//! It costs what typed parsing costs. Medians of `cargo bench --bench json`, a flat chat of 65 B,
+//! 256 B and 4 KiB, rustc 1.95 without `target-cpu`, on two busy cores of a shared Xeon (spread up
+//! to a third): ours 105, 121, 380 ns; typed sonic-rs 89, 118, 399; its iterator 172, 215, 362;
+//! typed `serde_json` 86, 119, 475. A lazy `get` takes 42 and validates nothing behind its hit.
 //!
 //! Strings are searched in words and then in chunks that the compiler turns into vector code.
+#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 

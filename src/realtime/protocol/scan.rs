@@ -116,6 +116,7 @@ pub(super) enum Name {
 }
 
 impl Name {
+    #[inline]
     pub(super) fn of(key: RawString<'_>) -> Option<Self> {
         if key.escaped {
             Self::of_plain(&key.decode())
