@@ -10,7 +10,6 @@
 //! typed `serde_json` 86, 119, 475. A lazy `get` takes 42 and validates nothing behind its hit.
 //!
 //! Strings are searched in words and then in chunks that the compiler turns into vector code.
-#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 
