@@ -21,7 +21,8 @@ pub struct Upgrade<'a> {
 ///
 /// Subprotocols and extensions are lists of their own: see [`Head::tokens`].
 ///
-/// Errors: every [`BadRequest`] from `Target` on but `Escape` and `RepeatedParameter`, and `Version`.
+/// Errors: [`BadRequest::Version`], `Target`, `MissingHeader`, `RepeatedHeader`, `InvalidHeader`,
+/// `Method`, `Body`, `WebSocketVersion`.
 pub fn check<'a>(head: &Head<'a>) -> Result<Upgrade<'a>, BadRequest> {
     if !head.is_http_1_1() {
         return Err(BadRequest::Version);
@@ -267,7 +268,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_what_decodes_to_sixteen_bytes(key in "[A-Za-z0-9+/=-]{20,26}|[A-Za-z0-9+/]{22}==") {
+        fn a_key_is_what_decodes_to_sixteen_bytes(
+            key in "[A-Za-z0-9+/=-]{20,26}|[A-Za-z0-9+/]{22}==",
+        ) {
             use base64::engine::{Engine, GeneralPurpose, GeneralPurposeConfig};
             let lenient = GeneralPurpose::new(
                 &base64::alphabet::STANDARD,

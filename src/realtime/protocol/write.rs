@@ -572,7 +572,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_is_read_elsewhere_as_it_was_written_here(text in ".{0,80}|[\\x00-\\x7f]{0,80}") {
+        fn a_string_is_read_elsewhere_as_it_was_written_here(
+            text in ".{0,80}|[\\x00-\\x7f]{0,80}",
+        ) {
             let mut out = Vec::new();
             write_string(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
