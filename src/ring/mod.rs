@@ -134,6 +134,8 @@ pub enum Completion {
         /// Bytes that were taken, from the front; 0 when the socket was full.
         taken: usize,
     },
+    /// Part of an owned send was taken, and it goes on.
+    Progress(Slot),
     /// An owned send is done; here is its buffer for reuse, as it was.
     Sent(Slot, Vec<u8>),
     /// A closed slot has nothing in flight any more and may be adopted again.
@@ -167,7 +169,7 @@ pub struct Counters {
     pub sends: u64,
     /// Borrowed sends that were not taken whole.
     pub short_sends: u64,
-    /// Owned sends that were short in spite of `MSG_WAITALL`, and went on.
+    /// Owned sends that went on after a portion, or after a short one in spite of `MSG_WAITALL`.
     pub owned_resumed: u64,
     /// Wakes sent to other rings.
     pub wakes: u64,

@@ -98,6 +98,7 @@ impl<A: App> Shard<A> {
             Event::Failed { slot } => self
                 .core
                 .cut(slot, CloseCode::ABNORMAL, "connection failed"),
+            Event::Progress { slot } => self.core.progressed(slot),
             Event::Sent { slot, buffer } => self.sent(slot, buffer),
             Event::Released { slot } => self.released(slot),
             Event::Mail(mail) => self.mail(mail, outbox),

@@ -294,3 +294,21 @@ fn a_ring_that_overflows_its_completion_queue_loses_nothing() {
     assert!(server.ring.counters().cq_overflows > 0);
     server.finish();
 }
+
+#[test]
+fn a_ring_accepts_on_each_of_its_listeners() {
+    let mut server = Server::start(&small());
+    let second = listen((Ipv4Addr::LOCALHOST, 0).into(), 16, true).unwrap();
+    let address = local_address(&second).unwrap();
+    server.ring.listen(second);
+    for address in [address, server.address, address] {
+        let _client = TcpStream::connect(address).unwrap();
+        let number = server.until(|completion| match completion {
+            Completion::Accepted(number) => Some(*number),
+            _ => None,
+        });
+        drop(own(number));
+    }
+    assert_eq!(server.ring.counters().accepts, 3);
+    assert_eq!(server.ring.take_listeners().len(), 2);
+}
