@@ -332,6 +332,9 @@ impl<A: App> Shard<A> {
             }
         }
         self.due = due;
+        self.app.tick(&mut Context {
+            core: &mut self.core,
+        });
     }
 
     /// Carries out what callbacks have asked for, until nothing is left.

@@ -136,6 +136,9 @@ pub enum Rejection {
     /// Plain text on a connection whose profile takes none.
     #[error("plain text is not accepted here, send JSON")]
     PlainText,
+    /// A binary message on a connection whose profile takes none.
+    #[error("binary messages are not accepted here, send text")]
+    Binary,
     /// A text of nothing but white space.
     #[error("the text is empty")]
     Empty,
@@ -239,7 +242,8 @@ impl Rejection {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidJson { .. } | Self::TooDeep | Self::PlainText => ErrorCode::InvalidJson,
-            Self::Empty
+            Self::Binary
+            | Self::Empty
             | Self::NotAnObject
             | Self::TypeMissing
             | Self::TypeInvalid

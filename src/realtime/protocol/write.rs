@@ -212,9 +212,30 @@ impl<'o> Frame<'o> {
         count: u64,
         users: impl IntoIterator<Item = User<'u>>,
     ) {
-        let mut frame = Self::presence(out, room, None, timestamp)
-            .str("action", "snapshot")
-            .number("count", count);
+        Self::presence(out, room, None, timestamp)
+            .users(count, users)
+            .end();
+    }
+
+    /// Writes `presence` with action `snapshot` as the answer to a query.
+    pub fn presence_answer<'u>(
+        out: &'o mut Vec<u8>,
+        id: Option<RequestId<'_>>,
+        room: &str,
+        timestamp: &Timestamp,
+        count: u64,
+        users: impl IntoIterator<Item = User<'u>>,
+    ) {
+        Self::new(out, BuiltIn::Presence.as_str())
+            .reply_to(id)
+            .str("room_id", room)
+            .timestamp(timestamp)
+            .users(count, users)
+            .end();
+    }
+
+    fn users<'u>(self, count: u64, users: impl IntoIterator<Item = User<'u>>) -> Self {
+        let mut frame = self.str("action", "snapshot").number("count", count);
         frame.name("users");
         frame.out.push(b'[');
         for (index, user) in users.into_iter().enumerate() {
@@ -230,7 +251,7 @@ impl<'o> Frame<'o> {
             frame.out.extend_from_slice(b"\"}");
         }
         frame.out.push(b']');
-        frame.end();
+        frame
     }
 
     /// Writes `presence` with action `join`: a user's first connection has come into the room.
