@@ -17,6 +17,17 @@ pub mod ws;
 
 // Layer 2: the core.
 pub mod shard;
-// Layer 4: the kernel and the other cores.
+
+// Layer 3: the realtime application.
+pub mod realtime;
+
+// Layer 4: the kernel, the other cores, the service thread.
 pub mod mesh;
 pub mod ring;
+mod service;
+
+// Layer 5: assembly.
+pub mod server;
+
+pub use server::{Server, ServerHandle, StartError};
+pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};

@@ -44,6 +44,7 @@ pub use outbox::{Outbox, PIECES_MAX, Sink};
 pub use topics::Interest;
 pub use users::Placement;
 
+pub(crate) use self::core::EVERYBODY;
 pub use self::core::Shared;
 use self::core::{Core, Staged};
 use crate::collections::Key;
