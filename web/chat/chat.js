@@ -5,6 +5,8 @@ import { Connection } from "./connection.js";
 
 /** Lines kept in the log; older ones go as new ones come. */
 const LINES_MAX = 500;
+/** Less than this below the last line shown counts as being at the end. */
+const AT_END_PX = 80;
 /** Members listed by name; of a larger room the rest is a number. */
 const MEMBERS_LISTED_MAX = 200;
 /** Messages of one person within this time stand under one name. */
@@ -29,6 +31,8 @@ const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeSty
 /** Who wrote the last line and when, if a further message may stand under the same name. */
 let last = { author: null, at: 0 };
 let unread = 0;
+/** Whether the reader is at the end, and is to stay there when lines come or the window shrinks. */
+let following = true;
 
 function element(tag, className, ...children) {
   const node = document.createElement(tag);
@@ -50,21 +54,17 @@ function moment(timestamp) {
   return Number.isNaN(at.getTime()) ? new Date() : at;
 }
 
-function atEnd() {
-  return log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-}
-
 function scrollToEnd() {
   log.scrollTop = log.scrollHeight;
+  following = true;
   toEnd.hidden = true;
 }
 
-function append(line, { follow }) {
-  const stay = !follow && !atEnd();
+function append(line) {
   log.append(line);
   while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
-  if (stay) toEnd.hidden = false;
-  else scrollToEnd();
+  if (following) scrollToEnd();
+  else toEnd.hidden = false;
 }
 
 function showMessage(author, content, at) {
@@ -77,7 +77,8 @@ function showMessage(author, content, at) {
   const name = element("span", grouped || mine ? "for-readers" : "author", mine ? "You" : author);
   const head = element("p", "head", name, " ", timeElement(at));
   line.append(head, element("p", "bubble", content));
-  append(line, { follow: mine });
+  following ||= mine;
+  append(line);
   if (document.hidden) {
     unread += 1;
     document.title = `(${unread}) ${TITLE}`;
@@ -87,7 +88,7 @@ function showMessage(author, content, at) {
 /** A line that nobody wrote: joins and leaves, announcements, errors. */
 function showNote(kind, text, at = new Date()) {
   last = { author: null, at: 0 };
-  append(element("li", `notice ${kind}`, element("p", "", text, " ", timeElement(at))), {});
+  append(element("li", `notice ${kind}`, element("p", "", text, " ", timeElement(at))));
 }
 
 // ---- people -------------------------------------------------------------------------------------
@@ -98,9 +99,9 @@ let memberCount = 0;
 
 /** A hue for a name, the same on every page. */
 function hue(name) {
-  let hash = 0;
-  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 360;
-  return hash;
+  let hash = 7;
+  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 65521;
+  return (hash * 137.508) % 360; // the golden angle: neighbours come to lie far apart
 }
 
 function avatar(name) {
@@ -124,7 +125,7 @@ function showMembers() {
     .sort((a, b) => (b.user_id === myId) - (a.user_id === myId) || a.user_id.localeCompare(b.user_id))
     .slice(0, MEMBERS_LISTED_MAX);
   byId("member-list").replaceChildren(...listed.map(memberItem));
-  byId("member-count").textContent = memberCount;
+  for (const count of document.querySelectorAll("[data-count]")) count.textContent = memberCount;
   const more = memberCount - listed.length;
   const note = byId("member-note");
   note.hidden = more <= 0;
@@ -318,8 +319,10 @@ toEnd.addEventListener("click", () => {
   draft.focus();
 });
 log.addEventListener("scroll", () => {
-  if (atEnd()) toEnd.hidden = true;
+  following = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END_PX;
+  if (following) toEnd.hidden = true;
 });
+new ResizeObserver(() => following && scrollToEnd()).observe(log);
 
 const toggle = byId("members-toggle");
 function showDrawer(open) {
