@@ -34,7 +34,11 @@ impl Ring {
     /// Accepts connections from a listening socket from now on, besides those given before. Each is
     /// told as [`Completion::Accepted`]: an ordinary, blocking, close-on-exec descriptor.
     pub fn listen(&mut self, listener: OwnedFd) {
-        let listener = Listener { socket: listener, is_armed: false, is_waiting: false };
+        let listener = Listener {
+            socket: listener,
+            is_armed: false,
+            is_waiting: false,
+        };
         self.acceptor.listeners.push(listener);
         self.resume_listening();
     }
@@ -65,7 +69,11 @@ impl Ring {
     /// in flight holds its socket open until it is cancelled, in the next `submit_and_wait`.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         self.stop_listening();
-        self.acceptor.listeners.drain(..).map(|listener| listener.socket).collect()
+        self.acceptor
+            .listeners
+            .drain(..)
+            .map(|listener| listener.socket)
+            .collect()
     }
 
     /// Arms the accepts after a pause for want of descriptors or memory.
@@ -79,11 +87,14 @@ impl Ring {
 
     fn arm_accept(&mut self, number: usize) {
         let is_wanted = self.acceptor.is_wanted;
-        let Some(listener) = self.acceptor.listeners.get_mut(number) else { return };
+        let Some(listener) = self.acceptor.listeners.get_mut(number) else {
+            return;
+        };
         if !listener.is_armed && is_wanted {
             listener.is_armed = true;
             let accept = user_data(Operation::Accept, number);
-            self.queues.push(Bare::accept(listener.socket.as_raw_fd(), accept));
+            self.queues
+                .push(Bare::accept(listener.socket.as_raw_fd(), accept));
         }
     }
 
@@ -118,7 +129,10 @@ impl Ring {
 
     fn rearm_accept(&mut self, number: usize) {
         let acceptor = &self.acceptor;
-        let idle = acceptor.listeners.get(number).is_some_and(|listener| !listener.is_armed);
+        let idle = acceptor
+            .listeners
+            .get(number)
+            .is_some_and(|listener| !listener.is_armed);
         if idle && acceptor.is_wanted {
             self.queues.counters.rearms += 1;
             self.arm_accept(number);

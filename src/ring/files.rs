@@ -123,7 +123,7 @@ impl Ring {
         socket.phase = Phase::Direct;
         let into_table = socket.user_data(Operation::Promote, slot);
         let close = socket.user_data(Operation::CloseOrdinary, slot);
-        let offset = i32::try_from(slot.0).expect("a slot is below SOCKETS_MAX");
+        let offset = i32::try_from(slot.0).expect("a slot is below 2^20");
         let entry = opcode::FilesUpdate::new(self.promotions.keep(number), 1)
             .offset(offset)
             .build()

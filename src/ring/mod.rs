@@ -71,12 +71,6 @@ pub use self::probe::{Check, CheckState, Report, probe};
 pub use self::send::{Batch, SEND_BYTES_MAX, SEND_PIECES_MAX};
 pub use self::wake::{RingFd, Waker};
 
-/// Most sockets of one ring: the kernel's bound for a table of direct descriptors
-/// (`IORING_MAX_FIXED_FILES`, 6.1 to 6.18).
-pub const SOCKETS_MAX: u32 = 1 << 20;
-
-const _: () = assert!(SOCKETS_MAX as usize <= CONNECTIONS_PER_SHARD_MAX);
-
 /// How large a ring is. The defaults suit a shard of a million connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingConfig {
@@ -84,7 +78,7 @@ pub struct RingConfig {
     pub submission_entries: u32,
     /// Completion queue, entries. At least `submission_entries`.
     pub completion_entries: u32,
-    /// Most sockets at once, 1 to [`SOCKETS_MAX`]: the size of the table of direct descriptors.
+    /// Most sockets at once, 1 to [`CONNECTIONS_PER_SHARD_MAX`]: the size of the table of direct descriptors.
     /// Lowered to the soft `RLIMIT_NOFILE`, which bounds that table too.
     pub sockets_max: u32,
     /// Receive buffers. A power of two, at most 32,768.
@@ -102,7 +96,7 @@ impl Default for RingConfig {
         Self {
             submission_entries: SUBMISSION_QUEUE_ENTRIES,
             completion_entries: COMPLETION_QUEUE_ENTRIES,
-            sockets_max: SOCKETS_MAX,
+            sockets_max: u32::try_from(CONNECTIONS_PER_SHARD_MAX).expect("2^20"),
             recv_buffers: RECV_BUFFERS,
             recv_buffer_bytes: u32::try_from(RECV_BUFFER_BYTES).expect("a few KiB"),
             quiet_seconds: 5,
@@ -292,7 +286,7 @@ impl Ring {
         assert!(config.submission_entries >= 8);
         assert!(config.completion_entries >= config.submission_entries);
         assert!(config.sockets_max >= 1);
-        assert!(config.sockets_max <= SOCKETS_MAX);
+        assert!(config.sockets_max as usize <= CONNECTIONS_PER_SHARD_MAX);
         let refused = |call| move |error: io::Error| RingError::new(call, &error);
         let uring = set_up(config).map_err(refused(SetUpCall::Setup))?;
         let parameters = uring.params();
