@@ -18,8 +18,18 @@ pub mod ws;
 // Layer 2: the core.
 pub mod shard;
 
-// Layer 4: the kernel, the other cores, and the pretend world.
+// Layer 3: the realtime application.
+pub mod realtime;
+
+// Layer 4: the kernel, the other cores, the service thread, and the pretend world.
 pub mod mesh;
 pub mod ring;
+mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+
+// Layer 5: assembly.
+pub mod server;
+
+pub use server::{Server, ServerHandle, StartError};
+pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};

@@ -147,7 +147,7 @@ impl<A: App> Shard<A> {
     fn check_upgrade(&self, head: &Head<'_>) -> Result<Handshake, BadRequest> {
         let upgrade = http::check(head)?;
         let deflate = match self.core.options().compression {
-            Some(_) => ws::deflate::negotiate(head.headers("sec-websocket-extensions"))
+            Some(_) => ws::negotiate(head.headers("sec-websocket-extensions"))
                 .map_err(|_| BadRequest::InvalidHeader("sec-websocket-extensions"))?,
             None => None,
         };

@@ -47,6 +47,7 @@ pub use outbox::{Outbox, PIECES_MAX, Sink};
 pub use topics::Interest;
 pub use users::Placement;
 
+pub(crate) use self::core::EVERYBODY;
 pub use self::core::Shared;
 use self::core::{Core, Staged};
 use crate::collections::Key;
@@ -100,6 +101,7 @@ impl<A: App> Shard<A> {
             Event::Failed { slot } => self
                 .core
                 .cut(slot, CloseCode::ABNORMAL, "connection failed"),
+            Event::Progress { slot } => self.core.progressed(slot),
             Event::Sent { slot, buffer } => self.sent(slot, buffer),
             Event::Released { slot } => self.released(slot),
             Event::Mail(mail) => self.mail(mail, outbox),
@@ -345,6 +347,9 @@ impl<A: App> Shard<A> {
             }
         }
         self.due = due;
+        self.app.tick(&mut Context {
+            core: &mut self.core,
+        });
     }
 
     /// Carries out what callbacks have asked for, until nothing is left.

@@ -268,6 +268,14 @@ impl<A: App> Core<A> {
         self.watch_backpressure(slot, outbox);
     }
 
+    /// The peer has taken something: its time for taking the next begins anew.
+    pub(crate) fn progressed(&mut self, slot: Slot) {
+        let second = self.now.seconds();
+        if let Some(connection) = self.connections.get_mut(slot.0) {
+            connection.written_s = second;
+        }
+    }
+
     /// The driver has written an owned send whole.
     pub(crate) fn unblock(&mut self, slot: Slot, buffer: Vec<u8>) {
         drop(buffer);

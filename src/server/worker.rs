@@ -1,0 +1,347 @@
+//! One core: where a shard and its ring meet. Completions become events, commands submissions.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use core_affinity::CoreId;
+
+use super::ToService;
+use crate::id::{ShardId, Slot};
+use crate::mesh::Endpoint;
+use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
+use crate::service::ServiceMail;
+use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
+use crate::time::{Clock, Now};
+
+/// Mails handled in one turn, so that a flood of mail does not starve the sockets.
+const MAIL_PER_TURN: usize = 1024;
+/// How long a shard waits that has mail which a full queue does not take.
+const BACKLOG_RETRY: Duration = Duration::from_millis(1);
+
+/// Everything that a shard's thread starts with.
+pub(super) struct Worker<A: App> {
+    pub(super) id: ShardId,
+    pub(super) ring: PreparedRing,
+    pub(super) endpoint: Endpoint<Mail<A>>,
+    pub(super) listeners: Vec<OwnedFd>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) service: ToService<A>,
+    pub(super) ring_fds: Arc<[RingFd]>,
+    pub(super) core: Option<CoreId>,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
+    pub(super) drain: Duration,
+}
+
+/// The outbox of a shard on a ring.
+struct Driver<A: App> {
+    shard: ShardId,
+    ring: Ring,
+    endpoint: Endpoint<Mail<A>>,
+    service: ToService<A>,
+}
+
+impl<A: App> Outbox<A> for Driver<A> {
+    fn adopt(&mut self, slot: Slot, descriptor: Descriptor) {
+        self.ring.adopt(slot, descriptor.0);
+    }
+
+    fn receive(&mut self, slot: Slot) {
+        self.ring.receive(slot);
+    }
+
+    fn release(&mut self, slot: Slot) -> Descriptor {
+        Descriptor(self.ring.release(slot))
+    }
+
+    fn discard(&mut self, descriptor: Descriptor) {
+        drop(ring::own(descriptor.0));
+    }
+
+    fn promote(&mut self, slot: Slot) {
+        self.ring.promote(slot);
+    }
+
+    fn pause_reading(&mut self, slot: Slot) {
+        self.ring.pause_reading(slot);
+    }
+
+    fn resume_reading(&mut self, slot: Slot) {
+        self.ring.resume_reading(slot);
+    }
+
+    fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
+        self.ring.send_owned(slot, bytes);
+    }
+
+    fn shutdown_write(&mut self, slot: Slot) {
+        self.ring.shutdown_write(slot);
+    }
+
+    fn close(&mut self, slot: Slot) {
+        self.ring.close(slot);
+    }
+
+    fn mail(&mut self, to: ShardId, mail: Mail<A>) {
+        self.endpoint.send(to, mail);
+    }
+
+    fn service(&mut self, request: ServiceRequest<A>) -> Result<(), ServiceRequest<A>> {
+        let mail = ServiceMail {
+            from: self.shard,
+            request,
+        };
+        self.service
+            .try_send(mail)
+            .map_err(|error| error.into_inner().request)
+    }
+}
+
+/// The sends of one turn, on their way into the submission queue.
+struct RingSink<'batch, 'ring, 'bytes>(&'batch mut Batch<'ring, 'bytes>);
+
+impl<'bytes> Sink<'bytes> for RingSink<'_, '_, 'bytes> {
+    fn send(&mut self, slot: Slot, pieces: &[&'bytes [u8]]) {
+        match pieces {
+            [bytes] => self.0.send(slot, bytes),
+            pieces => self.0.send_pieces(slot, pieces),
+        }
+    }
+}
+
+impl<A: App> Worker<A> {
+    /// Runs the shard until it has shut down. A panic ends the process: the connections of this
+    /// shard would otherwise hang for ever, unseen.
+    pub(super) fn run(self, factory: impl FnOnce() -> A) {
+        let id = self.id;
+        if catch_unwind(AssertUnwindSafe(|| self.serve(factory))).is_err() {
+            tracing::error!(shard = %id, "a shard has panicked; the process ends");
+            std::process::abort();
+        }
+    }
+
+    fn serve(self, factory: impl FnOnce() -> A) {
+        if let Some(core) = self.core {
+            core_affinity::set_for_current(core);
+        }
+        let mut ring = self
+            .ring
+            .enable()
+            .expect("a ring that was set up can be enabled");
+        let sockets_max = ring.sockets_max();
+        for listener in self.listeners {
+            ring.listen(listener);
+        }
+        let now = self.clock.now();
+        let shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed);
+        let driver = Driver {
+            shard: self.id,
+            ring,
+            endpoint: self.endpoint,
+            service: self.service,
+        };
+        let turns = Turns {
+            shard,
+            driver,
+            clock: self.clock,
+            ring_fds: self.ring_fds,
+            now,
+            ticked_s: now.seconds(),
+            sockets_max: sockets_max as usize,
+            accepting: true,
+            drain: self.drain,
+            drain_ends_ms: None,
+            held: Vec::new(),
+        };
+        turns.run();
+    }
+}
+
+/// The loop of a shard's thread.
+struct Turns<A: App> {
+    shard: Shard<A>,
+    driver: Driver<A>,
+    clock: Clock,
+    ring_fds: Arc<[RingFd]>,
+    now: Now,
+    ticked_s: u32,
+    sockets_max: usize,
+    accepting: bool,
+    drain: Duration,
+    /// Set once the shard shuts down, monotonic.
+    drain_ends_ms: Option<u64>,
+    /// Completions read while looking for short sends, to be handled before others.
+    held: Vec<Completion>,
+}
+
+impl<A: App> Turns<A> {
+    fn run(mut self) {
+        while !self.is_over() {
+            let backlog = self.take_mail();
+            self.tick();
+            self.throttle_accepting();
+            self.submit(backlog);
+            self.now = self.clock.now();
+            self.take_shorts();
+            if self.driver.endpoint.backlog_len() == 0 || self.drain_ends_ms.is_some() {
+                self.take_completions();
+            } else {
+                // Backpressure: what comes from sockets waits until the mail is through.
+                std::thread::yield_now();
+            }
+        }
+        self.discard_arrivals();
+    }
+
+    /// Whether the shard has shut down, or must not take longer over it.
+    fn is_over(&self) -> bool {
+        self.drain_ends_ms
+            .is_some_and(|ends| self.shard.socket_count() == 0 || self.now.monotonic_ms >= ends)
+    }
+
+    /// Handles a bounded number of mails. `true`: some mail of ours still waits for room.
+    fn take_mail(&mut self) -> bool {
+        for _ in 0..MAIL_PER_TURN {
+            let Some(mail) = self.driver.endpoint.receive() else {
+                break;
+            };
+            if matches!(mail, Mail::Shutdown) && self.drain_ends_ms.is_none() {
+                let drain = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
+                self.drain_ends_ms = Some(self.now.monotonic_ms.saturating_add(drain));
+                self.driver.ring.stop_listening();
+            }
+            self.shard
+                .handle(self.now, Event::Mail(mail), &mut self.driver);
+        }
+        !self.driver.endpoint.flush()
+    }
+
+    fn tick(&mut self) {
+        if self.now.seconds() > self.ticked_s {
+            self.ticked_s = self.now.seconds();
+            self.shard.handle(self.now, Event::Tick, &mut self.driver);
+            self.driver.ring.tick(self.now);
+        }
+    }
+
+    /// Stops accepting before the table of descriptors is full, with room for connections that come
+    /// home from other shards; goes on when there is more room.
+    fn throttle_accepting(&mut self) {
+        let sockets = self.shard.socket_count();
+        let (stop, go_on) = (
+            self.sockets_max - self.sockets_max / 32,
+            self.sockets_max / 16 * 15,
+        );
+        if self.drain_ends_ms.is_some() {
+            return;
+        }
+        if self.accepting && sockets >= stop {
+            self.accepting = false;
+            self.driver.ring.stop_listening();
+            tracing::warn!(shard = %self.driver.shard, sockets, "full: accepting is paused");
+        } else if !self.accepting && sockets <= go_on {
+            self.accepting = true;
+            self.driver.ring.resume_listening();
+        }
+    }
+
+    /// Ends the turn: mail out, sends out, and a wait if there is nothing else to do.
+    fn submit(&mut self, backlog: bool) {
+        let Self { shard, driver, .. } = self;
+        shard.prepare(driver);
+        let backlog = !driver.endpoint.flush() || backlog;
+        let Driver { ring, endpoint, .. } = driver;
+        endpoint.wakes(|peer| ring.wake_ring(self.ring_fds[peer.index()]));
+        let until_tick = 1000 - self.now.monotonic_ms % 1000;
+        let timeout = if shard.has_more() || !endpoint.park() {
+            Duration::ZERO
+        } else if backlog {
+            BACKLOG_RETRY
+        } else {
+            Duration::from_millis(until_tick)
+        };
+        let submitted = driver.ring.submit_and_wait(Some(timeout), |batch| {
+            shard.flush(&mut RingSink(batch));
+        });
+        submitted.expect("a working ring does not refuse to be entered");
+        driver.endpoint.unpark();
+    }
+
+    /// Handles the sends that were short, which come before all else, and ends the turn's sends.
+    fn take_shorts(&mut self) {
+        while let Some(completion) = self.driver.ring.next_completion() {
+            match completion {
+                Completion::Short { slot, taken } => {
+                    self.shard.short(slot, taken, &mut self.driver);
+                }
+                // A send may fail as well; the others' bytes must not go before their turn.
+                Completion::Failed(..) => self.held.push(completion),
+                _ => {
+                    self.held.push(completion);
+                    break;
+                }
+            }
+        }
+        self.shard.flushed(&mut self.driver);
+    }
+
+    fn take_completions(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        for completion in held.drain(..) {
+            self.complete(completion);
+        }
+        self.held = held;
+        while let Some(completion) = self.driver.ring.next_completion() {
+            self.complete(completion);
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        let event = match completion {
+            Completion::Received(slot, mut lease) => {
+                let event = Event::Received {
+                    slot,
+                    bytes: &mut lease,
+                };
+                return self.shard.handle(self.now, event, &mut self.driver);
+            }
+            Completion::Accepted(number) => match ring::peer_address(number) {
+                Ok(peer) => Event::Accepted {
+                    descriptor: Descriptor(number),
+                    peer,
+                },
+                // The peer has gone again.
+                Err(_) => return drop(ring::own(number)),
+            },
+            Completion::EndOfStream(slot) => Event::EndOfStream { slot },
+            Completion::Failed(slot, errno) => {
+                tracing::debug!(shard = %self.driver.shard, slot = slot.0, errno, "socket failed");
+                Event::Failed { slot }
+            }
+            Completion::Progress(slot) => Event::Progress { slot },
+            Completion::Sent(slot, buffer) => Event::Sent { slot, buffer },
+            Completion::Released(slot) => Event::Released { slot },
+            Completion::Short { slot, taken } => {
+                unreachable!("short sends come first: {slot:?} {taken}")
+            }
+            Completion::AcceptPaused(errno) => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                tracing::warn!(shard = %self.driver.shard, %error, "accepting is paused");
+                return;
+            }
+            Completion::Woken => return,
+        };
+        self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    /// Closes the connections that were still on their way here.
+    fn discard_arrivals(&mut self) {
+        while let Some(mail) = self.driver.endpoint.receive() {
+            if let Mail::Arrival(arrival) = mail {
+                self.driver.discard(arrival.descriptor);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! One plain HTTP connection: a socket that a shard has read the first bytes of, and a router.
+
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Time for a request head, also between the requests of one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answers the requests of one connection with `router`, until its peer or the server ends.
+///
+/// `bytes` were read from the socket already. Handlers find the peer as `ConnectInfo<SocketAddr>`.
+pub(super) async fn serve(
+    socket: OwnedFd,
+    peer: SocketAddr,
+    bytes: Vec<u8>,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let stream = std::net::TcpStream::from(socket);
+    let stream = stream
+        .set_nonblocking(true)
+        .and_then(|()| TcpStream::from_std(stream));
+    let (reader, writer) = match stream {
+        Ok(stream) => stream.into_split(),
+        Err(error) => return tracing::warn!(%peer, %error, "an HTTP connection was lost"),
+    };
+    let io = TokioIo::new(tokio::io::join(Cursor::new(bytes).chain(reader), writer));
+    let router = router.layer(Extension(ConnectInfo(peer)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(io, TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let stopping = async {
+        // An error says that the service is gone: that is a stop as well.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+    }
+}

@@ -1,0 +1,160 @@
+//! The service thread: a tokio runtime for everything that is not a WebSocket frame. Plain HTTP
+//! requests come here with their socket, and so does work that a shard must not wait for.
+#![forbid(unsafe_code)]
+
+mod http;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::runtime::{Builder, Handle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::id::ShardId;
+use crate::ring;
+use crate::shard::{App, Mail, ServiceRequest};
+
+/// Exit code after a second signal: 128 + SIGINT, as a shell would say.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+/// How long work waits between two tries to mail its result to a busy shard.
+const MAIL_RETRY: Duration = Duration::from_millis(1);
+/// Most plain HTTP connections at once; further ones are closed unanswered.
+const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// How long HTTP requests under way may take once the server has shut down.
+const HTTP_DRAIN: Duration = Duration::from_secs(1);
+
+/// What a shard asks, and which shard an answer goes to.
+#[derive(Debug)]
+pub(crate) struct ServiceMail<A: App> {
+    pub(crate) from: ShardId,
+    pub(crate) request: ServiceRequest<A>,
+}
+
+/// Mails a shard, or gives the mail back because its queue is full.
+pub(crate) trait MailShard<A: App>:
+    Fn(ShardId, Mail<A>) -> Result<(), Mail<A>> + Clone + Send + Sync + 'static
+{
+}
+
+impl<A: App, F> MailShard<A> for F where
+    F: Fn(ShardId, Mail<A>) -> Result<(), Mail<A>> + Clone + Send + Sync + 'static
+{
+}
+
+/// The service thread. Ends when it is told to.
+#[derive(Debug)]
+pub(crate) struct Service {
+    thread: JoinHandle<()>,
+    runtime: Handle,
+    stopping: watch::Sender<bool>,
+}
+
+impl Service {
+    /// Starts the thread. `mail` mails a shard, or gives the mail back if the shard is busy.
+    ///
+    /// Errors: no thread, or no runtime on it.
+    pub(crate) fn start<A: App>(
+        router: Router,
+        mail: impl MailShard<A>,
+        requests: mpsc::Receiver<ServiceMail<A>>,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stopping, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("service".into())
+            .spawn(move || runtime.block_on(serve(router, mail, requests, stopped)))?;
+        Ok(Self {
+            thread,
+            runtime: handle,
+            stopping,
+        })
+    }
+
+    /// Calls `shut_down` at the first SIGTERM or SIGINT, ends the process at the second.
+    pub(crate) fn stop_on_signals(&self, shut_down: impl Fn() + Send + 'static) {
+        self.runtime.spawn(async move {
+            let signals = (
+                signal(SignalKind::terminate()),
+                signal(SignalKind::interrupt()),
+            );
+            let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+                tracing::error!("signals cannot be caught; they end the process at once");
+                return;
+            };
+            for is_first in [true, false] {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                if is_first {
+                    tracing::info!(signal = name, "shutting down; a second signal ends at once");
+                    shut_down();
+                }
+            }
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(EXIT_SECOND_SIGNAL);
+        });
+    }
+
+    /// Ends the thread: HTTP requests under way are answered, no others taken.
+    pub(crate) fn stop(self) {
+        // An error of either kind says that the thread has ended already.
+        let _ = self.stopping.send(true);
+        let _ = self.thread.join();
+    }
+}
+
+async fn serve<A: App>(
+    router: Router,
+    mail_shard: impl MailShard<A>,
+    mut requests: mpsc::Receiver<ServiceMail<A>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    loop {
+        let mail = tokio::select! {
+            mail = requests.recv() => mail,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        };
+        let Some(ServiceMail { from, request }) = mail else {
+            break;
+        };
+        match request {
+            ServiceRequest::Http {
+                descriptor,
+                peer,
+                bytes,
+            } => {
+                let socket = ring::own(descriptor.0);
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    tracing::warn!(%peer, "too many HTTP connections");
+                    continue;
+                };
+                let (router, stopped) = (router.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    http::serve(socket, peer, bytes, router, stopped).await;
+                    drop(place);
+                });
+            }
+            ServiceRequest::Spawn(work) => {
+                let mail_shard = mail_shard.clone();
+                tokio::spawn(async move {
+                    let mut mail = work.await;
+                    // Never lost: a busy shard gets it later, a shard that is gone with the process.
+                    while let Err(back) = mail_shard(from, mail) {
+                        mail = back;
+                        tokio::time::sleep(MAIL_RETRY).await;
+                    }
+                });
+            }
+        }
+    }
+    // All places free again: no request is under way.
+    let all = u32::try_from(HTTP_CONNECTIONS_MAX).expect("a few thousand");
+    let _ = tokio::time::timeout(HTTP_DRAIN, places.acquire_many(all)).await;
+}
