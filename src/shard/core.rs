@@ -71,6 +71,8 @@ pub(crate) struct Turn {
     pub(crate) seen: BitSet,
     /// What is published to other shards, by topic, in order of first publication.
     pub(crate) outgoing: Vec<Batch>,
+    /// Connections that a topic's window has passed, to be told or closed when all lanes are done.
+    pub(crate) passed: Vec<Slot>,
     /// Some laggard's portion ends before the head: the worker must not wait.
     pub(crate) more: bool,
 }

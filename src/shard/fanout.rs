@@ -609,6 +609,14 @@ impl<A: App> Core<A> {
         self.watch_backpressure(slot, outbox);
     }
 
+    /// The peer has taken something: its time for taking the next begins anew.
+    pub(crate) fn progressed(&mut self, slot: Slot) {
+        let second = self.now.seconds();
+        if let Some(connection) = self.connections.get_mut(slot.0) {
+            connection.written_s = second;
+        }
+    }
+
     /// The driver has written an owned send whole.
     pub(crate) fn unblock(&mut self, slot: Slot, buffer: Vec<u8>) {
         drop(buffer);
@@ -638,9 +646,23 @@ impl<A: App> Core<A> {
             self.conclude_lane(lane);
         }
         dirty.clear();
-        // `conclude_lane` may close laggards, which touches lanes again.
-        dirty.append(&mut self.topics.dirty);
         self.topics.dirty = dirty;
+        if self.options().slow_policy == SlowPolicy::Disconnect {
+            self.disconnect_passed();
+        }
+    }
+
+    /// Closes those whom a window has passed. Not before all lanes are concluded: to close is to
+    /// copy what the lanes still owe, and before that they seem to owe what this turn has sent.
+    fn disconnect_passed(&mut self) {
+        let mut passed = std::mem::take(&mut self.turn.passed);
+        for slot in passed.drain(..) {
+            if self.in_phase(slot, Phase::Open) {
+                self.counters.too_slow += 1;
+                self.begin_close(slot, codes::TOO_SLOW, "slow subscriber");
+            }
+        }
+        self.turn.passed = passed;
     }
 
     fn conclude(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
@@ -700,29 +722,20 @@ impl<A: App> Core<A> {
         while lane.skips.front().is_some_and(|skip| skip.end <= tail) {
             lane.skips.pop_front();
         }
-        if keep < tail {
-            let mut lost: SmallVec<[Slot; 8]> = SmallVec::new();
-            for laggard in lane
-                .laggards
-                .iter_mut()
-                .filter(|laggard| laggard.cursor < tail)
-            {
-                let to = if policy == SlowPolicy::Latest {
-                    head
-                } else {
-                    tail
-                };
-                laggard.missed += to - laggard.cursor;
-                (laggard.cursor, laggard.end) = (to, to);
-                self.counters.lagged += 1;
-                lost.push(laggard.slot);
-            }
-            if policy == SlowPolicy::Disconnect {
-                for slot in lost {
-                    self.counters.too_slow += 1;
-                    self.begin_close(slot, codes::TOO_SLOW, "slow subscriber");
-                }
-            }
+        for laggard in lane
+            .laggards
+            .iter_mut()
+            .filter(|laggard| laggard.cursor < tail)
+        {
+            let to = if policy == SlowPolicy::Latest {
+                head
+            } else {
+                tail
+            };
+            laggard.missed += to - laggard.cursor;
+            (laggard.cursor, laggard.end) = (to, to);
+            self.counters.lagged += 1;
+            self.turn.passed.push(laggard.slot);
         }
         if let Some(topic) = self.topics.remove_empty_lane(index)
             && self.shared.placement.shards() > 1

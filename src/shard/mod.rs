@@ -98,6 +98,7 @@ impl<A: App> Shard<A> {
             Event::Failed { slot } => self
                 .core
                 .cut(slot, CloseCode::ABNORMAL, "connection failed"),
+            Event::Progress { slot } => self.core.progressed(slot),
             Event::Sent { slot, buffer } => self.sent(slot, buffer),
             Event::Released { slot } => self.released(slot),
             Event::Mail(mail) => self.mail(mail, outbox),
@@ -132,6 +133,12 @@ impl<A: App> Shard<A> {
     /// The turn's sends are done and nobody holds a reference to their bytes.
     pub fn flushed(&mut self, outbox: &mut impl Outbox<A>) {
         self.core.flushed(outbox);
+        while let Some(slot) = self.core.turn.passed.pop() {
+            // One whose socket is full hears of all that it missed when it is written to again.
+            if self.core.connection(slot).is_some_and(|c| !c.marks.blocked) {
+                self.report_missed(slot);
+            }
+        }
         while let Some(slot) = self.core.drained.pop() {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.drain(&mut Socket {
@@ -203,6 +210,7 @@ impl<A: App> Shard<A> {
         };
         connection.heard_s = second;
         connection.marks.pinged = false;
+        connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
             Phase::Open => {
@@ -210,7 +218,7 @@ impl<A: App> Shard<A> {
                 self.core.watch_backpressure(slot, outbox);
             }
             // Thrown away, but read, so that the end of the stream is seen.
-            Phase::Refused => outbox.receive(slot),
+            Phase::Refused => self.core.receive(slot, outbox),
             Phase::Deferred | Phase::Closing | Phase::Released => {}
         }
     }
@@ -257,6 +265,11 @@ impl<A: App> Shard<A> {
 
     fn sent(&mut self, slot: Slot, buffer: Vec<u8>) {
         self.core.unblock(slot, buffer);
+        self.report_missed(slot);
+    }
+
+    /// Tells the application what a connection has missed since it was last told.
+    fn report_missed(&mut self, slot: Slot) {
         for (topic, missed) in self.core.take_missed(slot) {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.lagged(
@@ -331,6 +344,9 @@ impl<A: App> Shard<A> {
             }
         }
         self.due = due;
+        self.app.tick(&mut Context {
+            core: &mut self.core,
+        });
     }
 
     /// Carries out what callbacks have asked for, until nothing is left.
