@@ -101,3 +101,31 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
     let sum = attempt_all(seeds);
     println!("{seeds} seeds: {sum:#?}");
 }
+
+/// Looks for a seed that catches a planted bug.
+fn assert_caught(fault: Fault) {
+    let caught = (0..SEEDS_TO_CATCH).find_map(|seed| Some((seed, attempt(seed, Some(fault)).err()?)));
+    let (seed, failure) = caught.unwrap_or_else(|| panic!("no seed catches {fault:?}"));
+    let panic = failure.lines().skip_while(|line| !line.starts_with("panicked")).nth(1);
+    println!("{fault:?} is caught by seed {seed}: {}", panic.unwrap_or_default());
+}
+
+#[test]
+fn a_short_send_that_loses_a_piece_is_caught() {
+    assert_caught(Fault::DropPiece);
+}
+
+#[test]
+fn a_publication_delivered_twice_is_caught() {
+    assert_caught(Fault::DeliverTwice);
+}
+
+#[test]
+fn a_publisher_that_is_not_left_out_is_caught() {
+    assert_caught(Fault::ForgetExclude);
+}
+
+#[test]
+fn mail_that_overtakes_mail_is_caught() {
+    assert_caught(Fault::ReorderMail);
+}

@@ -73,7 +73,7 @@ pub(crate) struct Turn {
     pub(crate) outgoing: Vec<Batch>,
     /// Connections that a topic's window has passed, to be told or closed when all lanes are done.
     pub(crate) passed: Vec<Slot>,
-    /// Some laggard's portion ends before the head: the worker must not wait.
+    /// There is something to do right after this turn's sends: the worker must not wait.
     pub(crate) more: bool,
 }
 

@@ -52,7 +52,7 @@ pub enum Subscribed {
 
 impl<A: App> Core<A> {
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &str) -> Subscribed {
-        if name.is_empty() || name.len() > TOPIC_BYTES_MAX {
+        if !is_topic(name) {
             return Subscribed::BadTopic;
         }
         let Some(connection) = self.connection(slot).filter(|c| c.phase == Phase::Open) else {
@@ -105,6 +105,8 @@ impl<A: App> Core<A> {
     }
 
     /// Unsubscribes. What was published before still goes out. `false` if there was nothing to end.
+    ///
+    /// A connection whose socket is full gives up what it was not sent yet.
     pub(crate) fn unsubscribe(&mut self, slot: Slot, name: &str) -> bool {
         let Some(place) = self.subscription(slot, name) else {
             return false;
@@ -125,8 +127,11 @@ impl<A: App> Core<A> {
         }
     }
 
-    /// The place of a subscription in the connection's list.
+    /// The place of a subscription in the connection's list. The hidden topic is nobody's to find.
     pub(crate) fn subscription(&self, slot: Slot, name: &str) -> Option<usize> {
+        if !is_topic(name) {
+            return None;
+        }
         let topic = self.topics.find(name)?;
         let connection = self.connection(slot)?;
         connection
@@ -430,6 +435,10 @@ impl<A: App> Core<A> {
         {
             return self.send_queue_owned(slot, outbox);
         }
+        // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
+        let marks = connection.marks;
+        let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
+        self.turn.more |= marks.drain || marks.paused || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         let mut pieces = 0;
         self.compose_pieces(slot, |_| pieces += 1);
@@ -770,6 +779,11 @@ impl<A: App> Core<A> {
         }
         all
     }
+}
+
+/// Whether an application may use this name. [`EVERYBODY`] is longer.
+pub(crate) fn is_topic(name: &str) -> bool {
+    (1..=TOPIC_BYTES_MAX).contains(&name.len())
 }
 
 /// Takes a subscriber out of its lane's array, and tells the one who moves into the gap.

@@ -28,6 +28,8 @@ mod mail;
 mod options;
 mod outbox;
 mod send_queue;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod users;
 
@@ -150,8 +152,8 @@ impl<A: App> Shard<A> {
         self.settle_staged(outbox);
     }
 
-    /// Whether there is something to send even if nothing more happens: the driver must not wait.
-    /// Ask after [`Shard::prepare`].
+    /// Whether there is something to do after this turn's sends even if nothing more happens: the
+    /// driver must not wait before [`Shard::flushed`]. Ask after [`Shard::prepare`].
     pub fn has_more(&self) -> bool {
         self.core.turn.more
     }
