@@ -78,7 +78,10 @@ fn attempt_all(seeds: u64) -> Summary {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let results: Vec<Result<Summary, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("runs are caught")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("runs are caught"))
+            .collect()
     });
     let mut sum = Summary::default();
     for result in results {
@@ -104,10 +107,17 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
 
 /// Looks for a seed that catches a planted bug.
 fn assert_caught(fault: Fault) {
-    let caught = (0..SEEDS_TO_CATCH).find_map(|seed| Some((seed, attempt(seed, Some(fault)).err()?)));
+    let caught =
+        (0..SEEDS_TO_CATCH).find_map(|seed| Some((seed, attempt(seed, Some(fault)).err()?)));
     let (seed, failure) = caught.unwrap_or_else(|| panic!("no seed catches {fault:?}"));
-    let panic = failure.lines().skip_while(|line| !line.starts_with("panicked")).nth(1);
-    println!("{fault:?} is caught by seed {seed}: {}", panic.unwrap_or_default());
+    let panic = failure
+        .lines()
+        .skip_while(|line| !line.starts_with("panicked"))
+        .nth(1);
+    println!(
+        "{fault:?} is caught by seed {seed}: {}",
+        panic.unwrap_or_default()
+    );
 }
 
 #[test]

@@ -29,7 +29,9 @@ impl App for Scripted {
             "/never" => Upgrade::Defer(Box::pin(std::future::pending())),
             "/refused" => {
                 let status = ::http::StatusCode::FORBIDDEN;
-                Refusal::new(status, "forbidden", "not today").detail("day", "Sunday").into()
+                Refusal::new(status, "forbidden", "not today")
+                    .detail("day", "Sunday")
+                    .into()
             }
             path => Accept::default().user(&path[1..]).into(),
         }
@@ -62,12 +64,16 @@ impl App for Scripted {
     }
 
     fn lagged(&mut self, _socket: &mut Socket<'_, Self>, topic: &str, missed_bytes: u64) {
-        self.diary.borrow_mut().push(format!("lagged {topic} {missed_bytes}"));
+        self.diary
+            .borrow_mut()
+            .push(format!("lagged {topic} {missed_bytes}"));
     }
 
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
         let user = socket.user();
-        self.diary.borrow_mut().push(format!("close {user} {code} {reason}"));
+        self.diary
+            .borrow_mut()
+            .push(format!("close {user} {code} {reason}"));
     }
 }
 
@@ -140,7 +146,9 @@ impl<'a> Sink<'a> for Sockets {
             return self.shorts.push(slot);
         }
         let written = self.written.entry(slot).or_default();
-        pieces.iter().for_each(|piece| written.extend_from_slice(piece));
+        pieces
+            .iter()
+            .for_each(|piece| written.extend_from_slice(piece));
     }
 }
 
@@ -245,8 +253,16 @@ impl Rig {
     /// An owned send has gone out: the socket has room again.
     fn unblock(&mut self, slot: Slot) {
         self.sockets.full.remove(&slot);
-        let buffer = self.outbox.owned.remove(&slot).expect("an owned send is in flight");
-        self.sockets.written.entry(slot).or_default().extend_from_slice(&buffer);
+        let buffer = self
+            .outbox
+            .owned
+            .remove(&slot)
+            .expect("an owned send is in flight");
+        self.sockets
+            .written
+            .entry(slot)
+            .or_default()
+            .extend_from_slice(&buffer);
         self.handle(Event::Sent { slot, buffer });
     }
 
@@ -317,10 +333,16 @@ fn latest_goes_on_with_the_next_message_after_the_window_has_passed() {
     rig.say(publisher, "pub t 20");
     rig.unblock(slow);
     let told = rig.told();
-    assert!(told.len() == 1 && told[0].starts_with("lagged t "), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].starts_with("lagged t "),
+        "{told:?}"
+    );
     rig.turn();
     let frames = rig.frames(slow);
-    assert_eq!((&*frames[0], frames.last().map(|f| &**f)), ("60000 B", Some("20 B")));
+    assert_eq!(
+        (&*frames[0], frames.last().map(|f| &**f)),
+        ("60000 B", Some("20 B"))
+    );
     assert!(frames.len() < 6, "{frames:?}");
 }
 
@@ -375,7 +397,11 @@ fn what_a_turn_has_sent_is_not_sent_again_to_who_is_closed_in_it() {
     let (mut rig, slow) = passed_while_catching_up(SlowPolicy::Disconnect);
     assert_eq!(rig.told(), ["close slow 4508 slow subscriber"]);
     let frames = rig.frames(slow);
-    assert_eq!(frames.iter().filter(|frame| *frame == "11 B").count(), 1, "{frames:?}");
+    assert_eq!(
+        frames.iter().filter(|frame| *frame == "11 B").count(),
+        1,
+        "{frames:?}"
+    );
     assert_eq!(frames.last().unwrap(), "close 4508 slow subscriber");
 }
 
@@ -383,7 +409,10 @@ fn what_a_turn_has_sent_is_not_sent_again_to_who_is_closed_in_it() {
 fn who_is_passed_while_catching_up_is_told() {
     let (mut rig, _) = passed_while_catching_up(SlowPolicy::Gap);
     let told = rig.told();
-    assert!(told.iter().any(|line| line.starts_with("lagged t ")), "{told:?}");
+    assert!(
+        told.iter().any(|line| line.starts_with("lagged t ")),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -444,7 +473,11 @@ fn a_closing_connection_that_the_peer_does_not_end_is_cut() {
     rig.wait(1);
     assert!(rig.outbox.closed.contains(&slot));
     rig.handle(Event::Released { slot });
-    assert_eq!(rig.told(), ["close ann 1000 done"], "and it is not told twice");
+    assert_eq!(
+        rig.told(),
+        ["close ann 1000 done"],
+        "and it is not told twice"
+    );
     rig.turn();
     rig.shard.assert_quiet();
 }
@@ -456,8 +489,14 @@ fn a_refusal_has_a_status_and_a_json_body() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 403 Forbidden"), "{head}");
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
-    assert_eq!((&body["code"], &body["error"]), (&"forbidden".into(), &"not today".into()));
-    assert_eq!((&body["status"], &body["details"]["day"]), (&403.into(), &"Sunday".into()));
+    assert_eq!(
+        (&body["code"], &body["error"]),
+        (&"forbidden".into(), &"not today".into())
+    );
+    assert_eq!(
+        (&body["status"], &body["details"]["day"]),
+        (&403.into(), &"Sunday".into())
+    );
     assert_eq!(body["timestamp"], "2026-01-01T00:00:00.000Z");
     assert_eq!(body["request_id"].as_str().unwrap().len(), 36);
     assert!(rig.outbox.shut.contains(&slot));
@@ -472,7 +511,10 @@ fn one_connection_too_many_is_refused_429() {
     let oldest = rig.open("ann");
     rig.open("ann");
     let (_, answer) = rig.ask("/ann");
-    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("\"limit\":2"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 429 ") && answer.contains("\"limit\":2"),
+        "{answer}"
+    );
     assert_eq!(rig.frames(oldest), [""; 0]);
 }
 
@@ -552,7 +594,10 @@ fn a_shutdown_closes_everybody_and_says_when_to_come_back() {
 fn nothing_goes_before_the_101() {
     let mut rig = Rig::new(Options::default());
     let (_, answer) = rig.ask("/pinged");
-    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("first?"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("first?"),
+        "{answer}"
+    );
 }
 
 /// A driver waits after `flush` unless it is told not to, and `flushed` comes after the wait: the

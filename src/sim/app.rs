@@ -10,9 +10,7 @@ use super::command::Command;
 use super::oracle::{Channel, EVERYBODY, SharedOracle, Target, Topic};
 use crate::http::Refusal;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{
-    Accept, App, Context, Message, Request, Sent, Socket, Subscribed, Upgrade,
-};
+use crate::shard::{Accept, App, Context, Message, Request, Sent, Socket, Subscribed, Upgrade};
 use crate::ws::{CloseCode, Opcode};
 
 /// What the application keeps with a connection.
@@ -155,7 +153,10 @@ impl TestApp {
         let client = socket.data().client;
         let (was, count) = {
             let oracle = self.oracle.borrow();
-            (oracle.is_subscribed(client, topic), oracle.subscription_count(client))
+            (
+                oracle.is_subscribed(client, topic),
+                oracle.subscription_count(client),
+            )
         };
         match socket.subscribe(&name_of(topic)) {
             Subscribed::New => self.oracle.borrow_mut().subscribed(client, topic),
@@ -185,7 +186,10 @@ impl TestApp {
         if socket.is_open() {
             let oracle = self.oracle.borrow();
             let client = socket.data().client;
-            assert_eq!(socket.subscriptions().count(), oracle.subscription_count(client));
+            assert_eq!(
+                socket.subscriptions().count(),
+                oracle.subscription_count(client)
+            );
             let right = |name: &str| oracle.is_subscribed(client, topic_of(name));
             assert!(socket.subscriptions().all(right));
         }
@@ -195,7 +199,11 @@ impl TestApp {
         match command {
             Command::Subscribe(topic) => self.subscribe(socket, topic),
             Command::Unsubscribe(topic) => self.unsubscribe(socket, topic),
-            Command::Publish { topic, bytes, count } => {
+            Command::Publish {
+                topic,
+                bytes,
+                count,
+            } => {
                 for _ in 0..count {
                     self.publish_from(socket, topic, bytes);
                 }
@@ -227,9 +235,15 @@ impl TestApp {
             Command::Ping => socket.ping(b"are you there?"),
             Command::Spawn { bytes } => {
                 let to = socket.id();
-                socket.context().spawn(async move { AppMail::Spawned { to, bytes } });
+                socket
+                    .context()
+                    .spawn(async move { AppMail::Spawned { to, bytes } });
             }
-            Command::Mail { shard, topic, bytes } => self.mail_shard(socket, shard, topic, bytes),
+            Command::Mail {
+                shard,
+                topic,
+                bytes,
+            } => self.mail_shard(socket, shard, topic, bytes),
         }
     }
 
@@ -289,7 +303,10 @@ impl App for TestApp {
         let parameter = |name| head.query_param(name).expect("clients send sound queries");
         let client = parameter("client").expect("every client says who it is");
         let client: usize = client.parse().expect("clients are numbers");
-        assert_eq!(usize::from(request.remote_address().port()), client % 65_536);
+        assert_eq!(
+            usize::from(request.remote_address().port()),
+            client % 65_536
+        );
         let mut accept = Accept::new(Data {
             client,
             compressed: head.header("sec-websocket-extensions").is_some(),
@@ -310,7 +327,9 @@ impl App for TestApp {
         let (id, user) = (socket.id(), socket.user().clone());
         let Data { client, compressed } = *socket.data();
         assert_eq!(socket.context().home(&user), socket.context().shard());
-        self.oracle.borrow_mut().opened(client, id, &user, compressed);
+        self.oracle
+            .borrow_mut()
+            .opened(client, id, &user, compressed);
         if client.is_multiple_of(4) {
             socket.ping(b"hello");
         }
@@ -333,7 +352,9 @@ impl App for TestApp {
 
     fn lagged(&mut self, socket: &mut Socket<'_, Self>, topic: &str, missed_bytes: u64) {
         let client = socket.data().client;
-        self.oracle.borrow_mut().lagged(client, topic_of(topic), missed_bytes);
+        self.oracle
+            .borrow_mut()
+            .lagged(client, topic_of(topic), missed_bytes);
         self.reply(socket, 10);
     }
 
@@ -357,7 +378,11 @@ impl App for TestApp {
                 bytes,
             } => {
                 let before = self.mails_from.insert(from, sequence).unwrap_or_default();
-                assert_eq!(before + 1, sequence, "mail from shard {from} is out of order");
+                assert_eq!(
+                    before + 1,
+                    sequence,
+                    "mail from shard {from} is out of order"
+                );
                 self.publish(context, topic, bytes, None);
             }
             AppMail::Spawned { to, bytes } => {

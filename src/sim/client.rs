@@ -212,7 +212,11 @@ impl Client {
 
     /// Reads the answer to the request; what follows a 101.
     fn read_answer(&mut self) -> Option<Vec<u8>> {
-        let end = self.answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let end = self
+            .answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")?
+            + 4;
         let head = std::str::from_utf8(&self.answer[..end]).expect("a response head is text");
         let status = head.get(9..12).expect("a status line");
         let (number, intent) = (self.number, self.intent);
@@ -231,10 +235,21 @@ impl Client {
             Intent::Plain => &["200", "408"],
             Intent::Endless => &["408"],
         };
-        assert!(expected.contains(&status), "client {number}, {intent:?}, is answered {status}");
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let length: usize = length.and_then(|n| n.parse().ok()).expect("a content length");
-        assert!(self.answer.len() - end <= length, "client {number} gets more than the answer");
+        assert!(
+            expected.contains(&status),
+            "client {number}, {intent:?}, is answered {status}"
+        );
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let length: usize = length
+            .and_then(|n| n.parse().ok())
+            .expect("a content length");
+        assert!(
+            self.answer.len() - end <= length,
+            "client {number} gets more than the answer"
+        );
         None
     }
 
@@ -249,16 +264,25 @@ impl Client {
         let mut decoder = std::mem::take(&mut self.decoder);
         loop {
             let inflater = self.compression.then_some(&mut codec.inflater);
-            let incoming = decoder.next(&mut bytes, &rules, inflater).unwrap_or_else(|violation| {
-                panic!("client {} cannot decode its stream: {violation}", self.number)
-            });
+            let incoming = decoder
+                .next(&mut bytes, &rules, inflater)
+                .unwrap_or_else(|violation| {
+                    panic!(
+                        "client {} cannot decode its stream: {violation}",
+                        self.number
+                    )
+                });
             match incoming {
                 None => break,
                 Some(Incoming::Text(text)) => {
-                    oracle.borrow_mut().received(self.number, Opcode::Text, text.as_bytes());
+                    oracle
+                        .borrow_mut()
+                        .received(self.number, Opcode::Text, text.as_bytes());
                 }
                 Some(Incoming::Binary(payload)) => {
-                    oracle.borrow_mut().received(self.number, Opcode::Binary, payload);
+                    oracle
+                        .borrow_mut()
+                        .received(self.number, Opcode::Binary, payload);
                 }
                 Some(Incoming::Ping(payload)) => {
                     if !self.silent {
@@ -270,9 +294,15 @@ impl Client {
                     assert_eq!(due.as_deref(), Some(payload), "client {}", self.number);
                 }
                 Some(Incoming::Close(close)) => {
-                    oracle.borrow_mut().close_seen(self.number, close.map(|(code, _)| code));
+                    oracle
+                        .borrow_mut()
+                        .close_seen(self.number, close.map(|(code, _)| code));
                     self.phase = Phase::Closed;
-                    assert!(bytes.is_empty(), "bytes after the close frame of {}", self.number);
+                    assert!(
+                        bytes.is_empty(),
+                        "bytes after the close frame of {}",
+                        self.number
+                    );
                     return self.say_close(close.is_some(), prng);
                 }
             }
@@ -348,11 +378,17 @@ impl Client {
         self.sequence += 1;
         let filler = "fill me up, ß, ☃. ".repeat(prng.size(60));
         let message = command.encode(self.sequence, &filler).into_bytes();
-        let opcode = if prng.chance(70) { Opcode::Text } else { Opcode::Binary };
+        let opcode = if prng.chance(70) {
+            Opcode::Text
+        } else {
+            Opcode::Binary
+        };
         let compress = self.compression && prng.chance(60);
         let mut payload = Vec::new();
         if compress {
-            codec.deflater.compress(&message, WindowBits::MAX, &mut payload);
+            codec
+                .deflater
+                .compress(&message, WindowBits::MAX, &mut payload);
         } else {
             payload = message;
         }
@@ -366,7 +402,11 @@ impl Client {
         let mut rest = &payload[..];
         for fragment in 0..fragments {
             let last = fragment + 1 == fragments;
-            let bytes = if last { rest.len() } else { prng.number(0..rest.len() + 1) };
+            let bytes = if last {
+                rest.len()
+            } else {
+                prng.number(0..rest.len() + 1)
+            };
             let (piece, after) = rest.split_at(bytes);
             rest = after;
             let first = fragment == 0;

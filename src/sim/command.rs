@@ -87,7 +87,11 @@ impl Command {
             (6, Verb::Mail),
         ]);
         let flood = prng.chance(settings.weights.flood);
-        let count = if flood { prng.number(1..300) } else { prng.pick(&[1, 1, 1, 3]) };
+        let count = if flood {
+            prng.number(1..300)
+        } else {
+            prng.pick(&[1, 1, 1, 3])
+        };
         let bytes = prng.size(settings.payload_bytes_max);
         // A flood is of many or of large messages, not of both: half a megabyte.
         let count = count.min(1 + (512 << 10) / (bytes + 1));
@@ -164,7 +168,9 @@ impl Command {
     /// Panics if the bytes are none of that: then they were damaged on their way.
     pub(super) fn decode(bytes: &[u8]) -> (u64, Self) {
         let text = std::str::from_utf8(bytes).expect("commands are text");
-        let (line, _) = text.split_once('|').expect("a command ends before its filler");
+        let (line, _) = text
+            .split_once('|')
+            .expect("a command ends before its filler");
         let mut words = line.split(' ');
         let mut word = || words.next().expect("no word is missing");
         let number = |word: &str| word.parse::<usize>().expect("a number");

@@ -82,7 +82,10 @@ impl Driver {
     /// A socket that the shard may still ask something of.
     fn live(&mut self, slot: Slot) -> &mut Held {
         let held = self.held(slot);
-        assert!(!held.closed, "{slot:?} is closed: nothing may be asked of it");
+        assert!(
+            !held.closed,
+            "{slot:?} is closed: nothing may be asked of it"
+        );
         held
     }
 
@@ -150,7 +153,9 @@ impl Driver {
 
     /// A closed socket: stale news, the end of what was in flight, and at last the release.
     fn wind_up(slot: Slot, slots: &mut [Option<Held>], prng: &mut Prng) -> Option<Happening> {
-        let held = slots[slot.index()].as_mut().expect("polled slots are taken");
+        let held = slots[slot.index()]
+            .as_mut()
+            .expect("polled slots are taken");
         match prng.number(0..8) {
             0 if !held.ended_told => {
                 held.ended_told = true;
@@ -218,15 +223,26 @@ impl Outbox<TestApp> for Bench<'_> {
 
     fn receive(&mut self, slot: Slot) {
         let held = self.driver.live(slot);
-        assert_eq!(held.phase, Phase::Http, "a promoted {slot:?} is read all the time");
+        assert_eq!(
+            held.phase,
+            Phase::Http,
+            "a promoted {slot:?} is read all the time"
+        );
         assert!(!held.receiving, "two receives are in flight for {slot:?}");
         held.receiving = true;
     }
 
     fn release(&mut self, slot: Slot) -> Descriptor {
         let held = self.driver.live(slot);
-        assert_eq!(held.phase, Phase::Http, "{slot:?} is promoted and cannot be given up");
-        assert!(!held.receiving && held.owned.is_none(), "something of {slot:?} is in flight");
+        assert_eq!(
+            held.phase,
+            Phase::Http,
+            "{slot:?} is promoted and cannot be given up"
+        );
+        assert!(
+            !held.receiving && held.owned.is_none(),
+            "something of {slot:?} is in flight"
+        );
         let client = held.client;
         self.driver.slots[slot.index()] = None;
         descriptor(client)
@@ -260,7 +276,10 @@ impl Outbox<TestApp> for Bench<'_> {
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
         let held = self.driver.live(slot);
-        assert!(held.owned.is_none(), "two owned sends are in flight for {slot:?}");
+        assert!(
+            held.owned.is_none(),
+            "two owned sends are in flight for {slot:?}"
+        );
         assert!(!held.shut, "{slot:?} is shut");
         assert!(!bytes.is_empty(), "an owned send has something to send");
         let client = held.client;
@@ -271,7 +290,10 @@ impl Outbox<TestApp> for Bench<'_> {
     fn shutdown_write(&mut self, slot: Slot) {
         let held = self.driver.live(slot);
         assert!(!held.shut, "{slot:?} is shut twice");
-        assert!(held.owned.is_none(), "{slot:?} is shut while something is in flight");
+        assert!(
+            held.owned.is_none(),
+            "{slot:?} is shut while something is in flight"
+        );
         held.shut = true;
         self.network.link(held.client).server_ends();
     }
@@ -288,10 +310,7 @@ impl Outbox<TestApp> for Bench<'_> {
         self.mailroom.post(self.driver.shard, to, mail);
     }
 
-    fn service(
-        &mut self,
-        request: ServiceRequest<TestApp>,
-    ) -> Result<(), ServiceRequest<TestApp>> {
+    fn service(&mut self, request: ServiceRequest<TestApp>) -> Result<(), ServiceRequest<TestApp>> {
         self.service.ask(self.driver.shard, request)
     }
 }
@@ -308,13 +327,23 @@ pub(super) struct Taker<'a> {
 
 impl<'b> Sink<'b> for Taker<'_> {
     fn send(&mut self, slot: Slot, pieces: &[&'b [u8]]) {
-        assert!(!pieces.is_empty() && pieces.len() <= PIECES_MAX, "{} pieces", pieces.len());
-        assert!(pieces.iter().all(|piece| !piece.is_empty()), "a piece is empty");
+        assert!(
+            !pieces.is_empty() && pieces.len() <= PIECES_MAX,
+            "{} pieces",
+            pieces.len()
+        );
+        assert!(
+            pieces.iter().all(|piece| !piece.is_empty()),
+            "a piece is empty"
+        );
         self.sends += 1;
         let short_percent = self.driver.short_percent;
         let fault = self.driver.fault;
         let held = self.driver.live(slot);
-        assert!(held.owned.is_none(), "an owned send is in flight for {slot:?}");
+        assert!(
+            held.owned.is_none(),
+            "an owned send is in flight for {slot:?}"
+        );
         assert!(!held.shut, "{slot:?} is shut");
         assert!(!held.sent_this_turn, "two sends in one turn for {slot:?}");
         held.sent_this_turn = true;

@@ -22,7 +22,9 @@ impl Mailroom {
         let shards = usize::from(shards);
         Self {
             shards,
-            queues: (0..(shards + 1) * shards).map(|_| VecDeque::new()).collect(),
+            queues: (0..(shards + 1) * shards)
+                .map(|_| VecDeque::new())
+                .collect(),
         }
     }
 

@@ -80,7 +80,10 @@ impl Link {
 
     /// The server writes what there is [`Self::room`] for.
     pub(super) fn server_writes(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.room(), "the driver looks for room first");
+        assert!(
+            bytes.len() <= self.room(),
+            "the driver looks for room first"
+        );
         self.outbound.extend(bytes);
     }
 
@@ -132,7 +135,9 @@ impl Network {
 
     /// Lets every send buffer take anything, for a world that heals.
     pub(super) fn widen(&mut self) {
-        self.links.iter_mut().for_each(|link| link.capacity = usize::MAX);
+        self.links
+            .iter_mut()
+            .for_each(|link| link.capacity = usize::MAX);
     }
 
     /// Panics unless the server has closed every descriptor.

@@ -129,7 +129,11 @@ impl Oracle {
     }
 
     /// Makes a message with a payload of `bytes` bytes or a few more.
-    pub(super) fn compose(&mut self, channel: Channel, bytes: usize) -> (MessageId, Opcode, Vec<u8>) {
+    pub(super) fn compose(
+        &mut self,
+        channel: Channel,
+        bytes: usize,
+    ) -> (MessageId, Opcode, Vec<u8>) {
         let id = self.messages.len();
         let (opcode, payload) = payload::compose(id, bytes);
         self.messages.push(Message {
@@ -142,7 +146,11 @@ impl Oracle {
     }
 
     /// Makes the acknowledgement of an unsubscription that was just done.
-    pub(super) fn compose_end(&mut self, client: usize, topic: Topic) -> (MessageId, Opcode, Vec<u8>) {
+    pub(super) fn compose_end(
+        &mut self,
+        client: usize,
+        topic: Topic,
+    ) -> (MessageId, Opcode, Vec<u8>) {
         let composed = self.compose(Channel::Private, 0);
         let subscription = self.peer(client).ended[&topic];
         self.messages[composed.0].ends = Some((topic, subscription));
@@ -172,7 +180,10 @@ impl Oracle {
         let of_user = |peer: &&Peer| peer.open && peer.user == user;
         let count = self.peers.values().filter(of_user).count();
         let limit = self.options.connections_per_user_max as usize;
-        assert!(limit == 0 || count <= limit, "{user} has {count} connections");
+        assert!(
+            limit == 0 || count <= limit,
+            "{user} has {count} connections"
+        );
         let open = self.peers.values().filter(|peer| peer.open).count();
         let limit = self.options.connections_max;
         assert!(limit == 0 || open <= limit, "{open} connections are open");
@@ -189,13 +200,20 @@ impl Oracle {
 
     /// The connections of a shard of whose close nothing was heard yet.
     pub(super) fn open_on(&self, shard: ShardId) -> Vec<ConnectionId> {
-        let here = self.peers.values().filter(|peer| peer.open && peer.id.shard() == shard);
+        let here = self
+            .peers
+            .values()
+            .filter(|peer| peer.open && peer.id.shard() == shard);
         here.map(|peer| peer.id).collect()
     }
 
     /// A connection is closing, and the application will hear of it.
     pub(super) fn closing(&mut self, id: ConnectionId) {
-        for peer in self.peers.values_mut().filter(|peer| peer.id == id && !peer.closing) {
+        for peer in self
+            .peers
+            .values_mut()
+            .filter(|peer| peer.id == id && !peer.closing)
+        {
             peer.closing = true;
             peer.end_subscriptions();
         }
@@ -220,7 +238,9 @@ impl Oracle {
         assert!(peer.topics.remove(&topic));
         *peer.ended.entry(topic).or_default() += 1;
         peer.on_its_way.retain(|&(other, _)| other != topic);
-        if peer.blocked && let Some(due) = peer.due.get_mut(&Channel::Topic(topic)) {
+        if peer.blocked
+            && let Some(due) = peer.due.get_mut(&Channel::Topic(topic))
+        {
             forgive(due);
         }
     }
@@ -243,7 +263,8 @@ impl Oracle {
     ) {
         self.appended(shard, topic, message, exclude);
         for peer in self.peers.values_mut() {
-            if peer.id.shard() != shard && peer.topics.contains(&topic) && Some(peer.id) != exclude {
+            if peer.id.shard() != shard && peer.topics.contains(&topic) && Some(peer.id) != exclude
+            {
                 peer.on_its_way.insert((topic, message));
             }
         }
@@ -302,7 +323,11 @@ impl Oracle {
         self.messages_in[shard.index()] += 1;
         let peer = self.peer(client);
         assert!(peer.open, "a message of client {client} after its close");
-        assert_eq!(peer.heard + 1, sequence, "messages of client {client} are out of order");
+        assert_eq!(
+            peer.heard + 1,
+            sequence,
+            "messages of client {client} are out of order"
+        );
         peer.heard = sequence;
     }
 
@@ -312,14 +337,19 @@ impl Oracle {
         let id = payload::id_of(bytes);
         let message = self.messages[id];
         assert_eq!(
-            (message.opcode, payload::compose(id, message.bytes).1.as_slice()),
+            (
+                message.opcode,
+                payload::compose(id, message.bytes).1.as_slice()
+            ),
             (opcode, bytes),
             "message {id} is not what was sent"
         );
         let channel = message.channel;
         let due = self.peer(client).due.entry(channel).or_default();
         let Some(place) = due.iter().position(|due| due.message == id) else {
-            panic!("client {client} got message {id} of {channel:?}, which is not due; due: {due:?}");
+            panic!(
+                "client {client} got message {id} of {channel:?}, which is not due; due: {due:?}"
+            );
         };
         let skipped: Vec<Due> = due.drain(..=place).take(place).collect();
         self.allow_gap(client, channel, &skipped);
@@ -330,7 +360,11 @@ impl Oracle {
 
     /// A client has seen that its subscription has ended: nothing of it is due any more.
     fn subscription_ended(&mut self, client: usize, topic: Topic, ended: usize) {
-        let due = self.peer(client).due.entry(Channel::Topic(topic)).or_default();
+        let due = self
+            .peer(client)
+            .due
+            .entry(Channel::Topic(topic))
+            .or_default();
         let count = due.partition_point(|due| due.subscription < ended);
         let missing: Vec<Due> = due.drain(..count).collect();
         self.allow_gap(client, Channel::Topic(topic), &missing);
@@ -339,7 +373,9 @@ impl Oracle {
     /// A client has received the close frame: nothing is due any more.
     pub(super) fn close_seen(&mut self, client: usize, code: Option<CloseCode>) {
         let peer = self.peer(client);
-        let said = peer.close.expect("the application hears of a close before the peer");
+        let said = peer
+            .close
+            .expect("the application hears of a close before the peer");
         assert_eq!(said.is_sendable().then_some(said), code);
         let channels: Vec<Channel> = peer.due.keys().copied().collect();
         for channel in channels {
@@ -357,7 +393,10 @@ impl Oracle {
                 self.nothing_due(client, channel);
             }
             let on_its_way = &self.peers[&client].on_its_way;
-            assert!(on_its_way.is_empty(), "never mailed to client {client}: {on_its_way:?}");
+            assert!(
+                on_its_way.is_empty(),
+                "never mailed to client {client}: {on_its_way:?}"
+            );
         }
         assert_eq!(self.mails_due, 0, "mails are lost");
     }
@@ -393,7 +432,10 @@ impl Oracle {
 
     /// The open connection of a client.
     pub(super) fn connection(&self, client: usize) -> Option<ConnectionId> {
-        self.peers.get(&client).filter(|peer| peer.open).map(|peer| peer.id)
+        self.peers
+            .get(&client)
+            .filter(|peer| peer.open)
+            .map(|peer| peer.id)
     }
 
     pub(super) fn opened_count(&self) -> usize {
@@ -407,8 +449,11 @@ impl Oracle {
 
     /// Panics unless the client may miss these messages.
     fn allow_gap(&mut self, client: usize, channel: Channel, skipped: &[Due]) {
-        let required: Vec<MessageId> =
-            skipped.iter().filter(|due| !due.optional).map(|due| due.message).collect();
+        let required: Vec<MessageId> = skipped
+            .iter()
+            .filter(|due| !due.optional)
+            .map(|due| due.message)
+            .collect();
         if required.is_empty() {
             return;
         }
@@ -428,7 +473,10 @@ impl Oracle {
         let bytes: u64 = bytes.sum();
         let peer = self.peer(client);
         if topic == EVERYBODY {
-            assert!(peer.was_blocked, "client {client}, never slow, misses {required:?} of everybody");
+            assert!(
+                peer.was_blocked,
+                "client {client}, never slow, misses {required:?} of everybody"
+            );
             return;
         }
         let lag = peer.lags.entry(topic).or_default();
@@ -447,7 +495,10 @@ impl Peer {
         self.on_its_way.clear();
         self.topics.clear();
         if self.blocked {
-            let topics = self.due.iter_mut().filter(|(channel, _)| **channel != Channel::Private);
+            let topics = self
+                .due
+                .iter_mut()
+                .filter(|(channel, _)| **channel != Channel::Private);
             topics.for_each(|(_, due)| forgive(due));
         }
     }

@@ -79,7 +79,10 @@ mod tests {
         assert_eq!(seed_from("1cc9a6a"), Some(0x1cc_9a6a));
         let commit = "b8176a2f00112233445566778899aabbccddeeff";
         assert_eq!(seed_from(commit), Some(0xb817_6a2f_0011_2233));
-        assert_eq!((seed_from(""), seed_from("beef"), seed_from("no hash")), (None, None, None));
+        assert_eq!(
+            (seed_from(""), seed_from("beef"), seed_from("no hash")),
+            (None, None, None)
+        );
     }
 
     #[test]

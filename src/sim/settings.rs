@@ -119,15 +119,14 @@ fn options(prng: &mut Prng, roomy_queues: bool) -> Options {
         close_on_backpressure_limit: prng.chance(20),
         subscriptions_max: prng.pick(&[2, 1024]),
         topic_window_bytes: prng.pick(&[1, 5000, 65_536, 1 << 20]),
-        slow_policy: prng.pick(&[
-            SlowPolicy::Gap,
-            SlowPolicy::Latest,
-            SlowPolicy::Disconnect,
-        ]),
+        slow_policy: prng.pick(&[SlowPolicy::Gap, SlowPolicy::Latest, SlowPolicy::Disconnect]),
         publish_to_self: prng.chance(25),
         compression: prng.pick(&[
             None,
-            Some(Compression { bytes_min: 64, level: 1 }),
+            Some(Compression {
+                bytes_min: 64,
+                level: 1,
+            }),
             Some(Compression::default()),
         ]),
         idle_timeout: prng.weighted(&[(8, seconds(0)), (2, seconds(30))]),

@@ -144,16 +144,22 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let present = self.clients.iter().filter(|client| !client.is_over()).count();
+        let present = self
+            .clients
+            .iter()
+            .filter(|client| !client.is_over())
+            .count();
         if present >= self.settings.clients_max {
             return;
         }
         let capacity = self.prng.size(self.settings.send_buffer_bytes_max) + 1;
         let number = self.network.connect(capacity);
         debug_assert_eq!(number, self.clients.len());
-        self.clients.push(Client::new(number, &mut self.prng, &self.settings));
+        self.clients
+            .push(Client::new(number, &mut self.prng, &self.settings));
         let shard = self.prng.number(0..self.stations.len());
-        self.backlog.push((self.stations[shard].driver.shard, number));
+        self.backlog
+            .push((self.stations[shard].driver.shard, number));
     }
 
     /// A client that is still there.
@@ -255,7 +261,11 @@ impl World {
 
     fn accept(&mut self, station: usize) -> bool {
         let shard = self.stations[station].driver.shard;
-        let Some(place) = self.backlog.iter().position(|&(listener, _)| listener == shard) else {
+        let Some(place) = self
+            .backlog
+            .iter()
+            .position(|&(listener, _)| listener == shard)
+        else {
             return false;
         };
         let (_, number) = self.backlog.remove(place);
@@ -278,7 +288,9 @@ impl World {
             if self.fault == Some(Fault::ReorderMail) && queue.len() > 1 {
                 queue.swap(0, 1);
             }
-            let count = self.prng.number(1..queue.len().min(EVENTS_PER_TURN_MAX) + 1);
+            let count = self
+                .prng
+                .number(1..queue.len().min(EVENTS_PER_TURN_MAX) + 1);
             mails.extend(queue.drain(..count));
         }
         let busy = !mails.is_empty();
@@ -310,7 +322,10 @@ impl World {
                     let topic = topic_of(&batch.topic);
                     oracle.appended(to, topic, payload::id_of(payload), entry.exclude);
                 }
-                assert!(rest.is_empty(), "a batch has no more payload than its entries say");
+                assert!(
+                    rest.is_empty(),
+                    "a batch has no more payload than its entries say"
+                );
             }
             Mail::ToUser(user, frame) => {
                 oracle.mail_delivered();
@@ -392,7 +407,9 @@ impl World {
             sends: 0,
         };
         shard.flush(&mut taker);
-        let Taker { mut shorts, sends, .. } = taker;
+        let Taker {
+            mut shorts, sends, ..
+        } = taker;
         self.prng.shuffle(&mut shorts);
         let mut bench = Bench {
             driver,
@@ -415,7 +432,10 @@ impl World {
         let oracle = self.oracle.borrow();
         for station in &self.stations {
             let (shard, id) = (&station.shard, station.driver.shard);
-            assert_eq!((shard.open_count(), shard.user_count()), oracle.population(id));
+            assert_eq!(
+                (shard.open_count(), shard.user_count()),
+                oracle.population(id)
+            );
             let counters = shard.counters();
             assert_eq!(counters.opened - counters.closed, shard.open_count() as u64);
             assert_eq!(counters.messages_in, oracle.messages_in[id.index()]);
@@ -425,7 +445,10 @@ impl World {
             for id in self.stations.iter().map(|station| station.driver.shard) {
                 let subscribed = oracle.subscriber_count(id, topic) > 0;
                 let is_told = self.settings.shards == 1 || interested.contains(&id);
-                assert!(!subscribed || is_told, "shard {id} is not told of topic {topic}");
+                assert!(
+                    !subscribed || is_told,
+                    "shard {id} is not told of topic {topic}"
+                );
             }
         }
     }
@@ -450,7 +473,9 @@ impl World {
         self.settings.weights = Weights::default();
         self.network.widen();
         self.clients.iter_mut().for_each(Client::wake);
-        self.stations.iter_mut().for_each(|station| station.driver.short_percent = 0);
+        self.stations
+            .iter_mut()
+            .for_each(|station| station.driver.short_percent = 0);
         // A release takes its time by chance: quiet is several quiet rounds.
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
@@ -496,7 +521,10 @@ impl World {
         let everybody = "*".repeat(crate::limits::TOPIC_BYTES_MAX + 1);
         let names = (1..=self.settings.topics).map(name_of).chain([everybody]);
         for name in names {
-            assert!(self.shared.interest.shards(&name).is_empty(), "interest in {name} is left");
+            assert!(
+                self.shared.interest.shards(&name).is_empty(),
+                "interest in {name} is left"
+            );
         }
         let oracle = self.oracle.borrow();
         assert_eq!(summary.counters.opened, oracle.opened_count() as u64);

@@ -1,9 +1,10 @@
 //! The ends of a connection, from both sides.
 
 use campanile::shard::Options;
+use campanile::ws::Opcode;
 
 use crate::puppets;
-use crate::support::{Client, Raw};
+use crate::support::{Client, Raw, frame_of};
 
 #[test]
 fn a_close_of_the_application_reaches_the_client_with_code_and_reason() {
@@ -51,11 +52,13 @@ fn a_close_of_the_client_reaches_the_application_and_is_echoed() {
         client.start_close(4321, "good bye");
         assert_eq!(client.closed(), (4321, "good bye".into()));
         assert_eq!(diary.closed("ann"), (4321, "good bye".into()));
+        drop(client);
 
         let mut client = Client::open(site.address, "/?user=bob");
         client.start_close_without_code();
         assert_eq!(client.closed(), (1005, String::new()));
         assert_eq!(diary.closed("bob"), (1005, String::new()));
+        drop(client);
         site.wait_until_empty();
     }
 }
@@ -78,6 +81,7 @@ fn a_terminated_connection_ends_without_a_close_frame() {
         client.say("/terminate");
         client.cut();
         assert_eq!(diary.closed("ann"), (1006, "terminated".into()));
+        drop(client);
         site.wait_until_empty();
     }
 }
@@ -86,19 +90,16 @@ fn a_terminated_connection_ends_without_a_close_frame() {
 fn messages_after_the_close_frame_are_not_delivered() {
     let (site, diary) = puppets(1, Options::default());
     let mut raw = Raw::open(site.address, "/?user=ann");
-    let mut bytes = campanile_close(4000);
-    bytes.extend(crate::support::frame_of(
-        campanile::ws::Opcode::Text,
-        b"too late",
-    ));
+    let mut bytes = close_frame(4000);
+    bytes.extend(frame_of(Opcode::Text, b"too late"));
     raw.write(&bytes);
     assert_eq!(raw.closed(), (4000, "bye".into()));
     assert_eq!(diary.closed("ann").0, 4000);
     assert_eq!(site.stats().shards[0].counters.messages_in, 0);
 }
 
-fn campanile_close(code: u16) -> Vec<u8> {
+fn close_frame(code: u16) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend(b"bye");
-    crate::support::frame_of(campanile::ws::Opcode::Close, &payload)
+    frame_of(Opcode::Close, &payload)
 }

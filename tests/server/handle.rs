@@ -2,11 +2,11 @@
 
 use std::thread;
 
-use campanile::id::{ConnectionId, ShardId, Slot};
+use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::Options;
 use campanile::ws::CloseCode;
 
-use crate::support::{Client, Puppet, Said, Site, What, block_on};
+use crate::support::{Client, Puppet, Said, Site, What, block_on, identifier};
 use crate::{name_at_home_on, puppets};
 
 /// Runs `work` on a thread that knows nothing but the handle.
@@ -25,10 +25,8 @@ fn one_on_each(site: &Site<Puppet>) -> Vec<(Client, String, ConnectionId)> {
             let name = name_at_home_on(site, shard);
             let mut client = Client::open(site.address, &format!("/?user={name}"));
             assert_eq!(client.ask("/subscribe news"), "New");
-            let packed: u64 = client.ask("/id").parse().unwrap();
-            let part = |shift: u32| u32::try_from(packed >> shift & 0xFF_FFFF).unwrap();
-            let id = ConnectionId::new(ShardId(shard), Slot(part(0)), part(24));
-            assert_eq!(id.as_u64(), packed);
+            let id = identifier(&client.ask("/id"));
+            assert_eq!(id.shard(), ShardId(shard));
             (client, name, id)
         })
         .collect()
@@ -152,17 +150,18 @@ fn mail_of_many_threads_at_once_is_neither_lost_nor_mixed() {
     const EACH: usize = 2000;
     let (site, _) = puppets(3, Options::default());
     let mut clients = one_on_each(&site);
+    let names: Vec<String> = clients.iter().map(|(_, name, _)| name.clone()).collect();
     let senders: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let handle = site.handle.clone();
+            let (handle, names) = (site.handle.clone(), names.clone());
             thread::spawn(move || {
                 for number in 0..EACH {
                     // A broadcast that meets a full queue has reached the shards before it: sent
                     // again as a whole, those would have it twice. So each shard is sent to by
                     // itself, through a user who is at home there.
                     let text = format!("{thread} {number}");
-                    for user in handle_users(&handle) {
-                        while handle.send_to_user(&user, text.as_str()).is_err() {
+                    for user in &names {
+                        while handle.send_to_user(user, text.as_str()).is_err() {
                             thread::yield_now();
                         }
                     }
@@ -183,15 +182,4 @@ fn mail_of_many_threads_at_once_is_neither_lost_nor_mixed() {
     for sender in senders {
         sender.join().unwrap();
     }
-}
-
-fn handle_users(handle: &campanile::ServerHandle<Puppet>) -> Vec<String> {
-    (0..handle.shard_count())
-        .map(|shard| {
-            (0..)
-                .map(|number| format!("user-{number}"))
-                .find(|name| handle.home(name) == ShardId(shard))
-                .unwrap()
-        })
-        .collect()
 }

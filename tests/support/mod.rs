@@ -23,7 +23,7 @@ use campanile::time::Clock;
 use campanile::{App, Server};
 
 pub(crate) use client::Client;
-pub(crate) use puppet::{Diary, Puppet, Said, What};
+pub(crate) use puppet::{Diary, Puppet, Said, What, identifier};
 pub(crate) use raw::{Next, Raw, Response, frame_of, head_of};
 
 /// Longest wait for anything. Far beyond what it takes even on a machine busy with other tests.

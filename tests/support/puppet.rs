@@ -176,10 +176,10 @@ impl Puppet {
             "/broadcast" => socket.context().broadcast(rest, None),
             "/broadcast_to_others" => socket.context().broadcast(rest, Some(id)),
             "/send_to_user" => socket.context().send_to_user(first, text),
-            "/send" => socket.context().send(connection(first), text),
+            "/send" => socket.context().send(identifier(first), text),
             "/close_other" => socket
                 .context()
-                .close(connection(first), close_code(4321), text),
+                .close(identifier(first), close_code(4321), text),
             "/mail" => {
                 let text = text.to_owned();
                 let said = Said { to: id, text };
@@ -338,9 +338,11 @@ fn close_code(number: u16) -> CloseCode {
 }
 
 /// The identifier that `/id` printed.
-fn connection(text: &str) -> ConnectionId {
+pub(crate) fn identifier(text: &str) -> ConnectionId {
     let packed: u64 = number(text);
     let part = |shift: u32| u32::try_from(packed >> shift & 0xFF_FFFF).expect("24 bits");
     let shard = u16::try_from(packed >> 48).expect("16 bits");
-    ConnectionId::new(ShardId(shard), Slot(part(0)), part(24))
+    let id = ConnectionId::new(ShardId(shard), Slot(part(0)), part(24));
+    assert_eq!(id.as_u64(), packed);
+    id
 }
