@@ -95,6 +95,23 @@ fn a_flood_from_one_peer_delays_no_other() {
     assert!(place("outside") <= BURST_MAX as usize + 2);
 }
 
+/// A question to a shard that had ended lay in its queue for ever, and whoever had asked it waited
+/// for ever: the queue lived on with its senders. Now it goes with the shard.
+#[test]
+fn mail_from_outside_goes_with_the_shard_it_was_for() {
+    let letter = || std::sync::Arc::new(());
+    let (before, after) = (letter(), letter());
+    let (_first, second, outside) = pair(4);
+    assert_eq!(outside.send(SECOND, before.clone()), Ok(Delivered::Awake));
+    drop(second);
+    assert_eq!(std::sync::Arc::strong_count(&before), 1, "dropped unread");
+    for _ in 0..10 {
+        assert_eq!(outside.send(SECOND, after.clone()), Ok(Delivered::Gone));
+    }
+    assert_eq!(std::sync::Arc::strong_count(&after), 1, "dropped at once");
+    assert_eq!(outside.send(ShardId(0), after), Ok(Delivered::Awake));
+}
+
 #[test]
 fn a_full_queue_from_outside_gives_the_mail_back() {
     let (_first, mut second, outside) = pair(1);
@@ -222,7 +239,7 @@ fn everything_arrives_in_order_from_peers_and_from_outside() {
                     loop {
                         match outside.send(SECOND, letter) {
                             Ok(Delivered::Asleep) => break wake.send(()).unwrap(),
-                            Ok(Delivered::Awake) => break,
+                            Ok(Delivered::Awake | Delivered::Gone) => break,
                             Err(back) => letter = back,
                         }
                         thread::yield_now();
