@@ -235,7 +235,7 @@ fn a_handler_joins_and_leaves_rooms_and_asks_who_is_there() {
         assert!(!ctx.leave("lobby"));
         let room = ctx.join(&to)?;
         assert!(ctx.is_joined(&to));
-        assert_eq!(ctx.rooms(), [room.clone()]);
+        assert_eq!(ctx.rooms(), std::slice::from_ref(&room));
         ctx.members(&room, |ctx, members| {
             ctx.reply("moved", |frame| frame.number("count", members.count as u64));
             Ok(())
