@@ -348,9 +348,10 @@ impl Oracle {
         );
         let channel = message.channel;
         let due = self.peer(client).due.entry(channel).or_default();
+        let next = due.front().copied();
         let Some(place) = due.iter().position(|due| due.message == id) else {
             panic!(
-                "client {client} got message {id} of {channel:?}, which is not due; due: {due:?}"
+                "client {client} got message {id} of {channel:?}, which is not due; next due: {next:?}"
             );
         };
         let got = due[place];

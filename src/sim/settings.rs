@@ -68,7 +68,7 @@ impl Settings {
         let roomy_queues = prng.chance(60);
         let mut settings = Self {
             shards: prng.pick(&[1, 1, 2, 2, 3, 4]),
-            steps: prng.pick(&[500, 1500, 3000]),
+            steps: prng.pick(&[300, 700, 1500]),
             clients_max: prng.pick(&[2, 6, 12, 20]),
             users: prng.pick(&[1, 3, 10, 100]),
             topics: prng.pick(&[1, 2, 5, 12]),
