@@ -243,6 +243,10 @@ fn an_announcement_reaches_all() {
             .map(|rooms| rooms.unwrap().unwrap())
             .sum();
         assert_eq!(rooms, 1);
+        let members = handle.ask(handle.home("lobby"), |app, _| app.members("lobby"));
+        let members = block_on(members).unwrap().unwrap();
+        let users: Vec<_> = members.users.iter().map(|member| &*member.user).collect();
+        assert_eq!((members.count, users), (3, vec!["ann", "bob", "cid"]));
     });
 }
 
