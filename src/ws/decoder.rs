@@ -132,6 +132,9 @@ impl Decoder {
         if let Some(inflater) = &mut inflater {
             inflater.release();
         }
+        if input.is_empty() {
+            return Ok(None);
+        }
         let Some(ready) = self.advance(input, rules, inflater.is_some())? else {
             return Ok(None);
         };

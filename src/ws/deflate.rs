@@ -1,11 +1,12 @@
-//! permessage-deflate: negotiation and compression. RFC 7692 section 7.
+//! permessage-deflate: compression of messages. RFC 7692 section 7.2.
+//!
+//! How it is agreed on is the business of [`extensions`](super::extensions).
 //!
 //! Both sides' context takeover is always switched off: every message is compressed by itself, a
 //! shard has one [`Inflater`] and one [`Deflater`] for all its connections, and an idle connection
 //! holds no window.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU8;
 
@@ -60,212 +61,6 @@ impl fmt::Debug for WindowBits {
     }
 }
 
-/// What was agreed on: the compression of one connection.
-///
-/// Displays as the value of the `Sec-WebSocket-Extensions` field of our answer. The answer never
-/// limits the client's window: the one inflater has the largest anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// Largest window with which we may compress.
-    pub server_window_bits: WindowBits,
-    /// The client asked for that window, and so must hear of it. RFC 7692 section 7.1.2.1.
-    pub window_bits_requested: bool,
-}
-
-impl fmt::Display for Negotiated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("permessage-deflate; server_no_context_takeover; client_no_context_takeover")?;
-        if self.window_bits_requested {
-            write!(
-                f,
-                "; server_max_window_bits={}",
-                self.server_window_bits.as_u8()
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// A `Sec-WebSocket-Extensions` field breaks its grammar: the handshake fails. RFC 6455 section 9.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed Sec-WebSocket-Extensions field")]
-pub struct MalformedExtensions;
-
-/// Chooses the first acceptable offer of permessage-deflate among all `Sec-WebSocket-Extensions`
-/// fields of a request, in order. `None`: there is none, answer without the field.
-///
-/// An offer is declined, and the next one looked at, for an unknown or repeated parameter, an
-/// invalid value, or a server window of 2^8 bytes. Other extensions are passed over.
-///
-/// Errors: [`MalformedExtensions`], to be answered 400. Source: RFC 7692 sections 5.1 and 7.1.
-pub fn negotiate<'h>(
-    fields: impl IntoIterator<Item = &'h [u8]>,
-) -> Result<Option<Negotiated>, MalformedExtensions> {
-    let mut chosen = None;
-    for field in fields {
-        let mut cursor = Cursor { rest: field };
-        loop {
-            cursor.skip_white_space();
-            // A list may have empty elements. RFC 9110 section 5.6.1.
-            if !matches!(cursor.rest.first(), None | Some(b',')) {
-                let offer = cursor.extension()?;
-                chosen = chosen.or(offer);
-            }
-            if !cursor.eat(b',') {
-                break;
-            }
-        }
-        if !cursor.rest.is_empty() {
-            return Err(MalformedExtensions);
-        }
-    }
-    Ok(chosen)
-}
-
-/// One offer of permessage-deflate, parameter by parameter.
-#[derive(Default)]
-struct Offer {
-    server_no_context_takeover: bool,
-    client_no_context_takeover: bool,
-    server_max_window_bits: Option<WindowBits>,
-    client_max_window_bits: bool,
-    declined: bool,
-}
-
-impl Offer {
-    /// Takes a parameter in; whatever we do not accept declines the offer.
-    fn parameter(&mut self, name: &str, value: Option<&str>) {
-        let repeated = match name {
-            "server_no_context_takeover" if value.is_none() => {
-                std::mem::replace(&mut self.server_no_context_takeover, true)
-            }
-            "client_no_context_takeover" if value.is_none() => {
-                std::mem::replace(&mut self.client_no_context_takeover, true)
-            }
-            "server_max_window_bits" => match value.and_then(window_bits).map(WindowBits::new) {
-                Some(Some(bits)) => self.server_max_window_bits.replace(bits).is_some(),
-                // No number, or 8.
-                Some(None) | None => true,
-            },
-            "client_max_window_bits" => {
-                let invalid = value.is_some_and(|value| window_bits(value).is_none());
-                invalid || std::mem::replace(&mut self.client_max_window_bits, true)
-            }
-            _ => true,
-        };
-        self.declined |= repeated;
-    }
-
-    fn accept(self) -> Option<Negotiated> {
-        (!self.declined).then(|| Negotiated {
-            server_window_bits: self.server_max_window_bits.unwrap_or(WindowBits::MAX),
-            window_bits_requested: self.server_max_window_bits.is_some(),
-        })
-    }
-}
-
-/// A decimal of 8 to 15 without leading zeros. RFC 7692 section 7.1.2.
-fn window_bits(value: &str) -> Option<u8> {
-    match value {
-        "8" => Some(8),
-        "9" => Some(9),
-        "10" => Some(10),
-        "11" => Some(11),
-        "12" => Some(12),
-        "13" => Some(13),
-        "14" => Some(14),
-        "15" => Some(15),
-        _ => None,
-    }
-}
-
-/// Reads the grammar of RFC 6455 section 9.1.
-struct Cursor<'h> {
-    rest: &'h [u8],
-}
-
-impl<'h> Cursor<'h> {
-    /// `extension = token *( ";" token [ "=" ( token / quoted-string ) ] )`. An offer of
-    /// permessage-deflate that we accept, or `None` for anything else.
-    fn extension(&mut self) -> Result<Option<Negotiated>, MalformedExtensions> {
-        let name = self.token()?;
-        let mut offer = Offer::default();
-        while self.eat(b';') {
-            let parameter = self.token()?;
-            let value = if self.eat(b'=') {
-                Some(self.value()?)
-            } else {
-                None
-            };
-            offer.parameter(parameter, value.as_deref());
-        }
-        Ok(if name == "permessage-deflate" {
-            offer.accept()
-        } else {
-            None
-        })
-    }
-
-    fn skip_white_space(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
-    }
-
-    /// Takes one character and the white space on both its sides.
-    fn eat(&mut self, wanted: u8) -> bool {
-        self.skip_white_space();
-        let Some((_, rest)) = self.rest.split_first().filter(|(byte, _)| **byte == wanted) else {
-            return false;
-        };
-        self.rest = rest;
-        self.skip_white_space();
-        true
-    }
-
-    fn token(&mut self) -> Result<&'h str, MalformedExtensions> {
-        let count = self.rest.iter().take_while(|byte| is_token(**byte)).count();
-        let (token, rest) = self.rest.split_at(count);
-        self.rest = rest;
-        match std::str::from_utf8(token) {
-            Ok(token) if !token.is_empty() => Ok(token),
-            _ => Err(MalformedExtensions),
-        }
-    }
-
-    /// A token, or a quoted string whose content is a token.
-    fn value(&mut self) -> Result<Cow<'h, str>, MalformedExtensions> {
-        let Some(mut rest) = self.rest.strip_prefix(b"\"") else {
-            return self.token().map(Cow::Borrowed);
-        };
-        let mut value = String::new();
-        loop {
-            let byte = match rest {
-                [b'\\', escaped, after @ ..] => {
-                    rest = after;
-                    *escaped
-                }
-                [b'"', after @ ..] if !value.is_empty() => {
-                    self.rest = after;
-                    return Ok(Cow::Owned(value));
-                }
-                [byte, after @ ..] => {
-                    rest = after;
-                    *byte
-                }
-                [] => return Err(MalformedExtensions),
-            };
-            if !is_token(byte) {
-                return Err(MalformedExtensions);
-            }
-            value.push(char::from(byte));
-        }
-    }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// Inflates messages, one at a time. One per shard: its state is some 40 KiB.
 #[derive(Debug)]
 pub struct Inflater {
@@ -308,6 +103,11 @@ impl Inflater {
     /// Gives back the memory of an extraordinarily large message; at most 64 KiB stay.
     pub fn release(&mut self) {
         release(&mut self.scratch);
+    }
+
+    /// Bytes of scratch memory that are held: for the message inflated last, or for the next.
+    pub fn held_bytes(&self) -> usize {
+        self.scratch.capacity()
     }
 
     fn feed(&mut self, mut bytes: &[u8], bytes_max: usize) -> Result<(), Violation> {
@@ -432,5 +232,240 @@ const ROOM_MIN_BYTES: usize = 64;
 fn release(scratch: &mut Vec<u8>) {
     if scratch.capacity() > SCRATCH_RETAINED_BYTES {
         *scratch = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn inflate(payload: &[u8]) -> Vec<u8> {
+        Inflater::new().inflate(payload, 1 << 20).unwrap().to_vec()
+    }
+
+    fn deflate(payload: &[u8], window_bits: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        Deflater::new(6).compress(payload, WindowBits::new(window_bits).unwrap(), &mut out);
+        out
+    }
+
+    /// Bytes without repeats that a compressor could use.
+    fn noise(count: u32) -> Vec<u8> {
+        (0..count)
+            .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[1])
+            .collect()
+    }
+
+    #[test]
+    fn window_bits_are_9_to_15() {
+        for bits in 0..=u8::MAX {
+            let expected = (9..=15).contains(&bits).then_some(bits);
+            assert_eq!(WindowBits::new(bits).map(WindowBits::as_u8), expected);
+        }
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
+        let examples: [(&[u8], &str); 6] = [
+            (b"\xf2\x48\xcd\xc9\xc9\x07\x00", "7.2.3.1, one block"),
+            (
+                b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00",
+                "7.2.3.3, stored block",
+            ),
+            (b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "7.2.3.4, final block"),
+            (
+                b"\xf3\x48\xcd\xc9\xc9\x07\x00",
+                "final block and nothing more",
+            ),
+            (
+                b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
+                "7.2.3.5, two blocks",
+            ),
+            (
+                b"\xf3\x48\x05\x00\xca\xc9\xc9\x07\x00",
+                "a block after a final block",
+            ),
+        ];
+        for (payload, name) in examples {
+            assert_eq!(inflate(payload), b"Hello", "{name}");
+        }
+    }
+
+    /// RFC 7692 section 7.2.3.6.
+    #[test]
+    fn an_empty_message_is_one_zero_byte_and_no_bytes_are_taken_for_it_too() {
+        assert_eq!(deflate(b"", 15), [0]);
+        assert_eq!(inflate(&[0]), b"");
+        assert_eq!(inflate(&[]), b"");
+    }
+
+    /// A stored block whose four bytes are just those that a sender leaves away.
+    #[test]
+    fn the_tail_that_the_sender_left_away_is_put_back() {
+        assert_eq!(inflate(b"\x00\x04\x00\xfb\xff"), TAIL);
+    }
+
+    #[test]
+    fn what_is_not_deflate_data_is_refused_and_harms_no_later_message() {
+        let mut inflater = Inflater::new();
+        // A block of type 3; a stored block whose lengths disagree; a distance before the start.
+        for payload in [
+            &b"\x07"[..],
+            b"\x00\x05\x00\x05\x00Hello\x00",
+            b"\x02\x08\x01\x00\x00",
+        ] {
+            assert_eq!(
+                inflater.inflate(payload, 100),
+                Err(Violation::NotDeflate),
+                "{payload:x?}"
+            );
+        }
+        assert_eq!(
+            inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", 100),
+            Ok(&b"Hello"[..])
+        );
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let payload = deflate(&[b'x'; 10_000], 15);
+        let mut inflater = Inflater::new();
+        assert_eq!(
+            inflater.inflate(&payload, 10_000).map(<[u8]>::len),
+            Ok(10_000)
+        );
+        let refused = Err(Violation::InflatesTooBig { bytes_max: 9_999 });
+        assert_eq!(inflater.inflate(&payload, 9_999), refused);
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_its_memory_is_allocated() {
+        let bomb = deflate(&vec![0; 16 << 20], 15);
+        assert!(bomb.len() < 20_000);
+        let mut inflater = Inflater::new();
+        let bytes_max = 100_000;
+        assert_eq!(
+            inflater.inflate(&bomb, bytes_max),
+            Err(Violation::InflatesTooBig { bytes_max })
+        );
+        assert!(inflater.held_bytes() <= bytes_max + 1);
+    }
+
+    #[test]
+    fn memory_of_a_large_message_is_given_back() {
+        let payload = deflate(&[0; 500_000], 15);
+        let mut inflater = Inflater::new();
+        assert!(inflater.inflate(&payload, 1 << 20).is_ok());
+        assert!(inflater.held_bytes() >= 500_000);
+        inflater.release();
+        assert!(inflater.held_bytes() <= SCRATCH_RETAINED_BYTES);
+
+        let noise = noise(500_000);
+        let mut deflater = Deflater::new(1);
+        deflater.frame_into(&mut Vec::new(), Opcode::Binary, &noise, WindowBits::MAX);
+        assert!(deflater.scratch.capacity() <= SCRATCH_RETAINED_BYTES);
+    }
+
+    #[test]
+    fn messages_share_no_context() {
+        let mut deflater = Deflater::new(6);
+        let mut compress = |payload: &[u8]| {
+            let mut out = Vec::new();
+            deflater.compress(payload, WindowBits::MAX, &mut out);
+            out
+        };
+        let first = compress(b"to be or not to be");
+        assert_ne!(compress(b"something else"), first);
+        assert_eq!(compress(b"to be or not to be"), first);
+    }
+
+    #[test]
+    fn a_frame_that_compression_would_not_shrink_is_sent_as_it_is() {
+        let mut deflater = Deflater::new(6);
+        let mut out = Vec::new();
+        deflater.frame_into(&mut out, Opcode::Text, b"Hi", WindowBits::MAX);
+        assert_eq!(out, b"\x81\x02Hi");
+        out.clear();
+        deflater.frame_into(&mut out, Opcode::Text, &[b'x'; 100], WindowBits::MAX);
+        assert_eq!(out[0], 0xC1);
+        assert!(out.len() < 20);
+    }
+
+    /// Inflates through a window of the size agreed on, 32 bytes at a time, so that nothing
+    /// further back than the window is at hand.
+    fn inflate_through_window(payload: &[u8], window_bits: u8) -> Vec<u8> {
+        let mut stream = Decompress::new_with_window_bits(false, window_bits);
+        let mut whole = payload.to_vec();
+        whole.extend_from_slice(&TAIL);
+        let (mut rest, mut inflated) = (&whole[..], Vec::new());
+        loop {
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let mut piece = [0; 32];
+            stream
+                .decompress(rest, &mut piece, FlushDecompress::Sync)
+                .unwrap();
+            let produced = usize::try_from(stream.total_out() - before_out).unwrap();
+            rest = &rest[usize::try_from(stream.total_in() - before_in).unwrap()..];
+            inflated.extend_from_slice(&piece[..produced]);
+            if produced < piece.len() {
+                assert!(rest.is_empty());
+                return inflated;
+            }
+        }
+    }
+
+    #[test]
+    fn no_window_is_larger_than_agreed_on() {
+        // Repeats at distances of 300, 3,000 and 30,000 bytes.
+        let noise = noise(30_000);
+        let repeats = [
+            &noise[..300],
+            &noise[..3_000],
+            &noise[..],
+            &noise[..],
+            &noise[..3_000],
+        ]
+        .concat();
+        let mut sizes = Vec::new();
+        for window_bits in 9..=15 {
+            let payload = deflate(&repeats, window_bits);
+            assert_eq!(
+                inflate_through_window(&payload, window_bits),
+                repeats,
+                "{window_bits} bits"
+            );
+            sizes.push(payload.len());
+        }
+        assert!(sizes[6] < sizes[0], "a larger window finds more: {sizes:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_deflated_inflates(
+            payload in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..2000),
+                proptest::collection::vec(0u8..4, 0..5000),
+                "[a-c]{0,3000}".prop_map(String::into_bytes),
+            ],
+            window_bits in 9u8..=15,
+            level in 0u32..=9,
+        ) {
+            let mut out = Vec::new();
+            Deflater::new(level).compress(&payload, WindowBits::new(window_bits).unwrap(), &mut out);
+            prop_assert_eq!(inflate(&out), payload);
+        }
+
+        #[test]
+        fn garbage_ends_in_a_verdict_within_the_limit(
+            payload in proptest::collection::vec(any::<u8>(), 0..500), bytes_max in 0usize..2000,
+        ) {
+            match Inflater::new().inflate(&payload, bytes_max) {
+                Ok(inflated) => prop_assert!(inflated.len() <= bytes_max),
+                Err(Violation::NotDeflate) => {}
+                Err(violation) => prop_assert_eq!(violation, Violation::InflatesTooBig { bytes_max }),
+            }
+        }
     }
 }

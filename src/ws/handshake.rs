@@ -1,7 +1,7 @@
 //! The keys of the opening handshake, server side. RFC 6455 section 4.2.2.
 //!
 //! Request heads are parsed in `http/`; this computes what only WebSocket needs. Extensions are
-//! negotiated in [`deflate`](super::deflate).
+//! negotiated in [`extensions`](super::extensions).
 #![forbid(unsafe_code)]
 
 use base64::Engine;

@@ -189,7 +189,9 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The `method`, at top level or in the payload. Only `rpc` reads it. Errors: as [`token`](Self::token).
+    /// The `method`, at top level or in the payload. Only `rpc` reads it.
+    ///
+    /// Errors: as [`token`](Self::token).
     pub fn method(&self) -> Result<Option<Cow<'_, str>>, Rejection> {
         match self.method {
             Some(raw) => string("method", raw).map(Some),
