@@ -266,6 +266,7 @@ fn the_oldest_connection_makes_room_if_so_configured() {
             [Value::Null; 0],
             "ann was there all the time"
         );
+        drop((watcher, clients));
         stop(running);
     }
 }
