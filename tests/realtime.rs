@@ -1,7 +1,6 @@
 //! The realtime application behind real sockets, with clients of another implementation.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -17,32 +16,7 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 /// A generous bound for what takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A socket that goes on when it is interrupted. With a time-out set the kernel does not do that by
-/// itself, and a ring that ends interrupts the thread that has set it up.
-struct Stream(TcpStream);
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.0.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-struct Client(WebSocket<Stream>);
+struct Client(WebSocket<TcpStream>);
 
 impl Client {
     fn try_connect(address: SocketAddr, target: &str) -> Result<Self, u16> {
@@ -51,7 +25,7 @@ impl Client {
         let request = format!("ws://{address}{target}")
             .into_client_request()
             .unwrap();
-        match tungstenite::client(request, Stream(stream)) {
+        match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
             Err(other) => panic!("{other}"),
@@ -243,6 +217,10 @@ fn an_announcement_reaches_all() {
             .map(|rooms| rooms.unwrap().unwrap())
             .sum();
         assert_eq!(rooms, 1);
+        let members = handle.ask(handle.home("lobby"), |app, _| app.members("lobby"));
+        let members = block_on(members).unwrap().unwrap();
+        let users: Vec<_> = members.users.iter().map(|member| &*member.user).collect();
+        assert_eq!((members.count, users), (3, vec!["ann", "bob", "cid"]));
     });
 }
 
@@ -288,6 +266,7 @@ fn the_oldest_connection_makes_room_if_so_configured() {
             [Value::Null; 0],
             "ann was there all the time"
         );
+        drop((watcher, clients));
         stop(running);
     }
 }

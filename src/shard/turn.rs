@@ -386,10 +386,11 @@ impl<A: App> Core<A> {
             .iter_mut()
             .filter(|laggard| laggard.cursor < tail)
         {
-            let to = if policy == SlowPolicy::Latest {
-                head
-            } else {
-                tail
+            let to = match policy {
+                SlowPolicy::Gap => tail,
+                // To one who is closed nothing more may go out: behind a gap of which nobody told
+                // them they would take it for all that there was.
+                SlowPolicy::Latest | SlowPolicy::Disconnect => head,
             };
             laggard.missed += to - laggard.cursor;
             (laggard.cursor, laggard.end) = (to, to);
