@@ -169,7 +169,7 @@ section! {
     /// Which web pages may connect. Browsers name the page's origin; other clients need not.
     Origins {
         /// "same-origin": pages whose host and port are those of the request. An exact origin such
-        /// as "https://example.com". "*": any page at all. Others are refused with 403.
+        /// as `https://example.com`. "*": any page at all. Others are refused with 403.
         allowed: Vec<String> = vec!["same-origin".into()], OriginList;
     }
 }

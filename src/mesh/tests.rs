@@ -99,16 +99,16 @@ fn a_flood_from_one_peer_delays_no_other() {
 /// for ever: the queue lived on with its senders. Now it goes with the shard.
 #[test]
 fn mail_from_outside_goes_with_the_shard_it_was_for() {
-    let letter = || std::sync::Arc::new(());
+    let letter = || Arc::new(());
     let (before, after) = (letter(), letter());
     let (_first, second, outside) = pair(4);
     assert_eq!(outside.send(SECOND, before.clone()), Ok(Delivered::Awake));
     drop(second);
-    assert_eq!(std::sync::Arc::strong_count(&before), 1, "dropped unread");
+    assert_eq!(Arc::strong_count(&before), 1, "dropped unread");
     for _ in 0..10 {
         assert_eq!(outside.send(SECOND, after.clone()), Ok(Delivered::Gone));
     }
-    assert_eq!(std::sync::Arc::strong_count(&after), 1, "dropped at once");
+    assert_eq!(Arc::strong_count(&after), 1, "dropped at once");
     assert_eq!(outside.send(ShardId(0), after), Ok(Delivered::Awake));
 }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::mail::Mail;
 use super::protocol::{Frame, Inbound, Profile, Refused, Rejection, scan};
 use super::registry::{Handler, HandlerError, Registry};
-use super::rooms::{Outlet, Room};
+use super::rooms::{Members, Outlet, Room};
 use super::state::{State, Stats};
 use super::{Ctx, RealtimeOptions, upgrade};
 use crate::http::Refusal;
@@ -48,11 +48,14 @@ impl Session {
 
 impl Realtime {
     /// With the handlers that come with Campanile. Shards can share the options in an [`Arc`].
+    ///
+    /// Panics if a route's room has no name that a topic can have, or if there are more than 65,535
+    /// routes.
     pub fn new(options: impl Into<Arc<RealtimeOptions>>) -> Self {
         Self::with_registry(options, Registry::default())
     }
 
-    /// With these handlers and no others.
+    /// With these handlers and no others. Panics as [`new`](Realtime::new).
     pub fn with_registry(options: impl Into<Arc<RealtimeOptions>>, registry: Registry) -> Self {
         Self {
             registry,
@@ -71,6 +74,12 @@ impl Realtime {
     /// `handle.ask(shard, |app, _| app.stats())`.
     pub fn stats(&self) -> Stats {
         self.state.stats()
+    }
+
+    /// The members of a room that is at home on this shard; nobody, for any other. From other
+    /// threads: `handle.ask(handle.home(room), |app, _| app.members(room))`.
+    pub fn members(&self, room: &str) -> Members {
+        self.state.rooms.members(room)
     }
 
     fn admit(&self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
@@ -100,7 +109,9 @@ impl Realtime {
                 return Ctx::new(socket, state, id, "").fail(rejection.into());
             }
         };
-        let mut ctx = Ctx::new(socket, state, message.id(), message.message_type());
+        let (connection, message_type) = (socket.id(), message.message_type());
+        verbose!(state.options, %connection, message_type, "message");
+        let mut ctx = Ctx::new(socket, state, message.id(), message_type);
         let outcome: Result<(), HandlerError> = registry.handle(&mut ctx, &message);
         if let Err(error) = outcome {
             ctx.fail(error);
@@ -137,8 +148,6 @@ impl App for Realtime {
     }
 
     fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
-        let (connection, bytes) = (socket.id(), message.as_bytes().len());
-        verbose!(self.state.options, %connection, bytes, "message");
         let Message::Text(text) = message else {
             return self.dispatch(socket, Err(Rejection::Binary.into()));
         };

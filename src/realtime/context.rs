@@ -516,7 +516,7 @@ impl State {
                 is_typing,
             } => rooms.typing(&mut outlet, room, &user, connection, is_typing),
             Letter::Members { room, asker, then } => {
-                let members = rooms.members(&room);
+                let members = rooms.members(room.name());
                 let then = Then::new(move |ctx, ()| (then.0)(ctx, members));
                 let shard = asker.connection.shard();
                 context.mail(shard, Mail(Letter::Continue { asker, then }));

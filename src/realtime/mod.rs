@@ -52,6 +52,8 @@ pub mod protocol;
 mod registry;
 mod rooms;
 mod state;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 pub use app::{Realtime, Session};

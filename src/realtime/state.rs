@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::RealtimeOptions;
 use super::protocol::Timestamp;
 use super::rooms::{Room, Rooms};
+use crate::limits::TOPIC_BYTES_MAX;
 use crate::time::Now;
 
 /// A scratch buffer larger than this is given back after use, bytes. A snapshot of a thousand
@@ -41,6 +42,18 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(options: Arc<RealtimeOptions>) -> Self {
+        assert!(
+            u16::try_from(options.routes.len()).is_ok(),
+            "too many routes"
+        );
+        let names = options
+            .routes
+            .iter()
+            .filter_map(|route| route.room.as_ref());
+        for name in names {
+            let is_topic = !name.is_empty() && name.len() <= TOPIC_BYTES_MAX;
+            assert!(is_topic, "no room can be called {name:?}");
+        }
         let rooms = options.routes.iter();
         let route_rooms = rooms.map(|route| route.room.as_deref().map(Room::new));
         Self {

@@ -31,6 +31,7 @@ mod send_queue;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod turn;
 mod users;
 
 use std::fmt;

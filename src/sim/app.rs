@@ -211,6 +211,12 @@ impl TestApp {
             Command::PublishToAll { topic, bytes } => {
                 self.publish(&mut socket.context(), topic, bytes, None);
             }
+            Command::Alternate { topic, count } => {
+                for _ in 0..count {
+                    self.publish_from(socket, topic, 10);
+                    self.publish(&mut socket.context(), topic, 10, None);
+                }
+            }
             Command::Reply { bytes, count } => (0..count).for_each(|_| self.reply(socket, bytes)),
             Command::ToUser { user, bytes } => {
                 self.send_to(&mut socket.context(), Target::User(&user), bytes);

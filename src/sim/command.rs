@@ -20,6 +20,12 @@ pub(super) enum Command {
         topic: Topic,
         bytes: usize,
     },
+    /// As the client and as the server by turns, so that what the client is left out of lies
+    /// between what it gets.
+    Alternate {
+        topic: Topic,
+        count: usize,
+    },
     Reply {
         bytes: usize,
         count: usize,
@@ -55,6 +61,7 @@ enum Verb {
     Unsubscribe,
     Publish,
     PublishToAll,
+    Alternate,
     Reply,
     ToUser,
     ToClient,
@@ -75,6 +82,7 @@ impl Command {
             (8, Verb::Unsubscribe),
             (30, Verb::Publish),
             (8, Verb::PublishToAll),
+            (2, Verb::Alternate),
             (10, Verb::Reply),
             (6, Verb::ToUser),
             (6, Verb::ToClient),
@@ -108,6 +116,10 @@ impl Command {
             Verb::PublishToAll => Self::PublishToAll {
                 topic: topic_or_everybody,
                 bytes,
+            },
+            Verb::Alternate => Self::Alternate {
+                topic: topic_or_everybody,
+                count: prng.number(1..100),
             },
             Verb::Reply => Self::Reply { bytes, count },
             Verb::ToUser => Self::ToUser {
@@ -145,6 +157,7 @@ impl Command {
                 count,
             } => format!("publish {topic} {bytes} {count}"),
             Self::PublishToAll { topic, bytes } => format!("publish-to-all {topic} {bytes}"),
+            Self::Alternate { topic, count } => format!("alternate {topic} {count}"),
             Self::Reply { bytes, count } => format!("reply {bytes} {count}"),
             Self::ToUser { user, bytes } => format!("to-user {user} {bytes}"),
             Self::ToClient { client, bytes } => format!("to-client {client} {bytes}"),
@@ -186,6 +199,10 @@ impl Command {
             "publish-to-all" => Self::PublishToAll {
                 topic: number(word()),
                 bytes: number(word()),
+            },
+            "alternate" => Self::Alternate {
+                topic: number(word()),
+                count: number(word()),
             },
             "reply" => Self::Reply {
                 bytes: number(word()),

@@ -48,6 +48,7 @@ pub(super) enum Happening {
     Received(Slot, Vec<u8>),
     EndOfStream(Slot),
     Failed(Slot),
+    Progress(Slot),
     Sent(Slot, Vec<u8>),
     Released(Slot),
 }
@@ -118,6 +119,9 @@ impl Driver {
             if owned.written == owned.bytes.len() {
                 let owned = held.owned.take().expect("just looked at");
                 return Some(Happening::Sent(slot, owned.bytes));
+            }
+            if portion > 0 && prng.chance(50) {
+                return Some(Happening::Progress(slot));
             }
         }
         if held.closed {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::payload;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Options, SlowPolicy};
+use crate::shard::{Options, SlowPolicy, codes};
 use crate::ws::{CloseCode, Opcode, server_header_bytes};
 
 /// The oracle, as the world, the applications and the drivers share it.
@@ -191,11 +191,13 @@ impl Oracle {
 
     /// The application hears that a connection is closing.
     pub(super) fn closed(&mut self, client: usize, code: CloseCode) {
+        let disconnects = self.options.slow_policy == SlowPolicy::Disconnect;
         let peer = self.peer(client);
         assert!(peer.open, "client {client} is closed twice");
         peer.open = false;
         peer.close = Some(code);
-        peer.end_subscriptions();
+        let is_passed = disconnects && code == codes::TOO_SLOW;
+        peer.end_subscriptions(is_passed);
     }
 
     /// The connections of a shard of whose close nothing was heard yet.
@@ -215,7 +217,7 @@ impl Oracle {
             .filter(|peer| peer.id == id && !peer.closing)
         {
             peer.closing = true;
-            peer.end_subscriptions();
+            peer.end_subscriptions(false);
         }
     }
 
@@ -346,12 +348,21 @@ impl Oracle {
         );
         let channel = message.channel;
         let due = self.peer(client).due.entry(channel).or_default();
+        let next = due.front().copied();
         let Some(place) = due.iter().position(|due| due.message == id) else {
             panic!(
-                "client {client} got message {id} of {channel:?}, which is not due; due: {due:?}"
+                "client {client} got message {id} of {channel:?}, which is not due; next due: {next:?}"
             );
         };
-        let skipped: Vec<Due> = due.drain(..=place).take(place).collect();
+        let got = due[place];
+        let mut skipped: Vec<Due> = due.drain(..=place).take(place).collect();
+        if channel != Channel::Private && got.optional {
+            // What a slow peer gives up is the end of a subscription, never something before it.
+            let same = skipped
+                .iter_mut()
+                .filter(|due| due.subscription == got.subscription);
+            same.for_each(|due| due.optional = false);
+        }
         self.allow_gap(client, channel, &skipped);
         if let Some((topic, ended)) = message.ends {
             self.subscription_ended(client, topic, ended);
@@ -491,10 +502,10 @@ impl Oracle {
 
 impl Peer {
     /// What a slow peer's topics still owe it is dropped with the subscriptions.
-    fn end_subscriptions(&mut self) {
+    fn end_subscriptions(&mut self, is_passed: bool) {
         self.on_its_way.clear();
         self.topics.clear();
-        if self.blocked {
+        if self.blocked || is_passed {
             let topics = self
                 .due
                 .iter_mut()

@@ -66,20 +66,34 @@ impl Settings {
         let mut prng = Prng::new(seed ^ 0x5e77_1265);
         let prng = &mut prng;
         let roomy_queues = prng.chance(60);
-        Self {
+        let mut settings = Self {
             shards: prng.pick(&[1, 1, 2, 2, 3, 4]),
-            steps: prng.pick(&[500, 1500, 4000]),
+            steps: prng.pick(&[300, 700, 1500]),
             clients_max: prng.pick(&[2, 6, 12, 20]),
             users: prng.pick(&[1, 3, 10, 100]),
             topics: prng.pick(&[1, 2, 5, 12]),
             sockets_max: prng.weighted(&[(9, 1000), (1, 4)]),
             service_queue_max: prng.weighted(&[(7, 100), (3, 1)]),
-            payload_bytes_max: prng.weighted(&[(6, 300), (3, 5000), (1, 150_000)]),
+            payload_bytes_max: prng.weighted(&[(5, 300), (3, 5000), (2, 150_000)]),
             send_buffer_bytes_max: prng.pick(&[64, 2000, 30_000, 1 << 20]),
             roomy_queues,
             weights: Weights::draw(prng),
             options: options(prng, roomy_queues),
+        };
+        if prng.chance(25) {
+            settings.crowd();
         }
+        settings
+    }
+
+    /// Many slow readers of much: windows pass subscribers only if several things come together.
+    fn crowd(&mut self) {
+        self.topics = 1;
+        self.payload_bytes_max = 5000;
+        self.send_buffer_bytes_max = 2000;
+        self.options.topic_window_bytes = self.options.topic_window_bytes.min(65_536);
+        (self.weights.stall, self.weights.flood) = (20, 20);
+        (self.weights.leap, self.weights.reset) = (0, 0);
     }
 }
 
@@ -98,7 +112,7 @@ impl Weights {
             leap: weight(40, &[1, 2]),
             bad_handshake: weight(50, &[5, 40]),
             violation: weight(30, &[1, 3]),
-            flood: weight(40, &[1, 10]),
+            flood: weight(60, &[3, 20]),
             service_delay: weight(60, &[20, 80, 95]),
         }
     }

@@ -369,6 +369,7 @@ impl World {
                 }
                 Happening::EndOfStream(slot) => self.handle(station, Event::EndOfStream { slot }),
                 Happening::Failed(slot) => self.handle(station, Event::Failed { slot }),
+                Happening::Progress(slot) => self.handle(station, Event::Progress { slot }),
                 Happening::Sent(slot, buffer) => {
                     self.oracle.borrow_mut().blocked(client, false);
                     self.handle(station, Event::Sent { slot, buffer });

@@ -165,7 +165,9 @@ fn what_a_slow_reader_is_owed_waits_and_drain_is_called_when_it_is_written() {
     // Far more than the buffers of both kernels' ends take.
     client.say("/flood 128 262144");
     assert_eq!(flooded(&diary).0, 128);
-    // Another turn: the socket is full by now. The client itself is not listened to any more.
+    // The flood goes out at the end of its turn. A question may still be of that turn, a second one
+    // is not: the socket is full by then. The client itself is not listened to any more.
+    block_on(site.handle.ask(id.shard(), |_, _| ())).unwrap();
     let sent = block_on(site.handle.ask(id.shard(), move |_, context| {
         let mut socket = context.socket(id).unwrap();
         (socket.send("queued"), socket.buffered_amount())

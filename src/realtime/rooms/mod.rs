@@ -143,7 +143,7 @@ impl Rooms {
     }
 
     /// Who is there.
-    pub(super) fn members(&self, room: &Room) -> Members {
+    pub(super) fn members(&self, room: &str) -> Members {
         let members = self.rooms.get(room);
         members.map_or_else(Members::default, |state| state.members(self.members_max))
     }

@@ -1,0 +1,198 @@
+//! A shard without a kernel: an outbox that takes everything at once, and a sink that counts.
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use campanile::id::{ShardId, Slot};
+use campanile::shard::{
+    App, Descriptor, Event, Mail, Options, Outbox, ServiceRequest, Shard, Shared, Sink,
+};
+use campanile::time::Now;
+use campanile::ws::{Header, MaskingKey, Opcode, client_frame_into};
+
+/// A client's opening handshake.
+pub(crate) const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A whole client frame, masked with zeros: it is unmasked in place and stays as it is, so that it
+/// can be received over and over.
+pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let header = Header {
+        key: Some(MaskingKey([0; 4])),
+        ..Header::whole(opcode, 0)
+    };
+    client_frame_into(&mut out, header, payload);
+    out
+}
+
+/// Sixty-four bytes of text.
+pub(crate) const TEXT_64: &[u8; 64] =
+    b"Sixty-four bytes of text are what the benches send and receive..";
+
+/// The pretend kernel: every socket takes all of every send.
+#[derive(Debug, Default)]
+pub(crate) struct Driver {
+    adopted: Option<Slot>,
+    shut: Vec<Slot>,
+    closed: Vec<Slot>,
+}
+
+impl<A: App> Outbox<A> for Driver {
+    fn adopt(&mut self, slot: Slot, _: Descriptor) {
+        self.adopted = Some(slot);
+    }
+
+    fn receive(&mut self, _: Slot) {}
+
+    fn release(&mut self, _: Slot) -> Descriptor {
+        unreachable!("with one shard nobody moves");
+    }
+
+    fn discard(&mut self, _: Descriptor) {
+        unreachable!("there is room for every connection");
+    }
+
+    fn promote(&mut self, _: Slot) {}
+
+    fn pause_reading(&mut self, _: Slot) {}
+
+    fn resume_reading(&mut self, _: Slot) {}
+
+    fn send_owned(&mut self, _: Slot, _: Vec<u8>) {
+        unreachable!("no send is short or large");
+    }
+
+    fn shutdown_write(&mut self, slot: Slot) {
+        self.shut.push(slot);
+    }
+
+    fn close(&mut self, slot: Slot) {
+        self.closed.push(slot);
+    }
+
+    fn mail(&mut self, _: ShardId, _: Mail<A>) {
+        unreachable!("there is one shard");
+    }
+
+    fn service(&mut self, request: ServiceRequest<A>) -> Result<(), ServiceRequest<A>> {
+        Err(request)
+    }
+}
+
+/// What one turn handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sends {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl<'a> Sink<'a> for Sends {
+    fn send(&mut self, slot: Slot, pieces: &[&'a [u8]]) {
+        self.count += 1;
+        self.bytes += pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        black_box((slot, pieces));
+    }
+}
+
+/// Hands the turn's sends to the sink, and remembers who got one.
+struct Recipients<'r>(&'r mut Vec<Slot>);
+
+impl<'a> Sink<'a> for Recipients<'_> {
+    fn send(&mut self, slot: Slot, _: &[&'a [u8]]) {
+        self.0.push(slot);
+    }
+}
+
+/// One shard and its pretend kernel.
+#[derive(Debug)]
+pub(crate) struct Bench<A: App> {
+    pub(crate) shard: Shard<A>,
+    pub(crate) now: Now,
+    driver: Driver,
+}
+
+impl<A: App> Bench<A> {
+    pub(crate) fn new(app: A) -> Self {
+        let now = Now {
+            monotonic_ms: 0,
+            unix_ms: 1_700_000_000_000,
+        };
+        let options = Options {
+            connections_per_user_max: 0,
+            ..Options::default()
+        };
+        let shared = Shared::new(options, 1, 1);
+        Self {
+            shard: Shard::new(ShardId(0), shared, app, 1 << 20, now, 1),
+            now,
+            driver: Driver::default(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, event: Event<'_, A>) {
+        self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    pub(crate) fn receive(&mut self, slot: Slot, bytes: &mut [u8]) {
+        self.handle(Event::Received { slot, bytes });
+    }
+
+    /// Ends a turn, with every send taken whole.
+    pub(crate) fn turn(&mut self) -> Sends {
+        let mut sends = Sends::default();
+        self.shard.prepare(&mut self.driver);
+        self.shard.flush(&mut sends);
+        self.shard.flushed(&mut self.driver);
+        sends
+    }
+
+    /// Ends a turn; `slots` is filled with those that were sent something.
+    pub(crate) fn turn_telling(&mut self, slots: &mut Vec<Slot>) {
+        slots.clear();
+        self.shard.prepare(&mut self.driver);
+        self.shard.flush(&mut Recipients(slots));
+        self.shard.flushed(&mut self.driver);
+    }
+
+    /// Accepts a socket and receives its request head; the 101 is on its way out.
+    pub(crate) fn connect(&mut self) -> Slot {
+        self.handle(Event::Accepted {
+            descriptor: Descriptor(3),
+            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        });
+        let slot = self.driver.adopted.take().expect("the socket was adopted");
+        let mut head = [0; HEAD.len()];
+        head.copy_from_slice(HEAD);
+        self.receive(slot, &mut head);
+        slot
+    }
+
+    /// Opens `count` connections, `per_second` in each second of the pretend clock.
+    pub(crate) fn open(&mut self, count: usize, per_second: usize) -> Vec<Slot> {
+        let slots: Vec<Slot> = (0..count)
+            .map(|index| {
+                if index > 0 && index % per_second == 0 {
+                    self.now = self.now.after(std::time::Duration::from_secs(1));
+                }
+                let slot = self.connect();
+                self.turn();
+                slot
+            })
+            .collect();
+        assert_eq!(self.shard.open_count(), count);
+        slots
+    }
+
+    /// Does what the far end and the kernel do once a connection is half-closed or closed.
+    pub(crate) fn finish_closing(&mut self) {
+        while let Some(slot) = self.driver.shut.pop() {
+            self.handle(Event::EndOfStream { slot });
+        }
+        while let Some(slot) = self.driver.closed.pop() {
+            self.handle(Event::Released { slot });
+        }
+    }
+}
