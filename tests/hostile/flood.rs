@@ -16,7 +16,12 @@ const ROUND_TRIP_MS_MAX: u64 = 2000;
 #[test]
 fn a_flood_of_small_messages_is_answered_whole_and_delays_nobody() {
     for shards in [1, 2] {
-        let (site, _) = puppets(shards, Options::default());
+        // Room for the answers to all that one turn may bring in.
+        let options = Options {
+            queue_bytes_max: 16 << 20,
+            ..Options::default()
+        };
+        let (site, _) = puppets(shards, options);
         let mut flooder = Raw::open(site.address, "/?user=flooder");
         let mut writer = flooder.stream.try_clone().unwrap();
         let writing = thread::spawn(move || {
