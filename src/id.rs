@@ -46,7 +46,7 @@ const GENERATION_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 
-const _: () = assert!(CONNECTIONS_PER_SHARD_MAX == 1 << SLOT_BITS);
+const _: () = assert!(CONNECTIONS_PER_SHARD_MAX <= 1 << SLOT_BITS);
 const _: () = assert!(SHARDS_MAX <= 1 << (64 - SLOT_BITS - GENERATION_BITS));
 
 impl ConnectionId {
@@ -111,7 +111,7 @@ mod tests {
     proptest! {
         #[test]
         fn packing_a_connection_id_loses_nothing(
-            shard in 0u16..1024, slot in 0u32..1 << 24, generation in 0u32..1 << 24,
+            shard in 0u16..1024, slot in 0u32..1 << 20, generation in 0u32..1 << 24,
         ) {
             let id = ConnectionId::new(ShardId(shard), Slot(slot), generation);
             prop_assert_eq!(id.shard(), ShardId(shard));

@@ -21,10 +21,12 @@ pub mod shard;
 // Layer 3: the realtime application.
 pub mod realtime;
 
-// Layer 4: the kernel, the other cores, the service thread.
+// Layer 4: the kernel, the other cores, the service thread, and the pretend world.
 pub mod mesh;
 pub mod ring;
 mod service;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 // Layer 5: assembly.
 pub mod server;

@@ -28,8 +28,9 @@ pub const REQUEST_HEADERS_MAX: usize = 100;
 
 /// Most shards in one process.
 pub const SHARDS_MAX: usize = 1024;
-/// Most connections of one shard: a slot is 24 bits wide inside a [`crate::id::ConnectionId`].
-pub const CONNECTIONS_PER_SHARD_MAX: usize = 1 << 24;
+/// Most connections of one shard: the kernel's own bound on a ring's table of direct descriptors
+/// (`IORING_MAX_FIXED_FILES`).
+pub const CONNECTIONS_PER_SHARD_MAX: usize = 1 << 20;
 
 const _: () = assert!(RECV_BUFFER_BYTES >= FRAME_HEADER_BYTES_MAX + CONTROL_PAYLOAD_BYTES_MAX);
 const _: () = assert!(RECV_BUFFERS.is_power_of_two());

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the start failed or a check of `doctor` did, 2 wrong use or configuration.
 
+mod chat_page;
 mod doctor;
 mod logging;
 mod serve;
@@ -104,7 +105,7 @@ fn run_server(args: &ServeArgs) -> ExitCode {
     }
     let origin = sources::origin(args);
     announce(&config, &origin);
-    serve::run(config, &origin)
+    serve::run(&config, &origin)
 }
 
 /// The first lines of the log: where the configuration is from, and what is risky in it.

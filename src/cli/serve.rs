@@ -1,17 +1,97 @@
 //! `campanile serve`: runs the server until it is told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use campanile::config::{Config, Origin};
-
-/// `EX_SOFTWARE` of sysexits.h: this build cannot do what was asked.
-const EXIT_SOFTWARE: u8 = 70;
+use campanile::config::{AuthMode, Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::realtime::{Realtime, RealtimeOptions, Route};
+use campanile::shard::{self, Compression, Options};
+use campanile::{Server, StartError};
 
 /// Runs the server. Logging is set up and the configuration has been announced.
-pub(crate) fn run(config: Config, origin: &Origin) -> ExitCode {
-    tracing::error!(
-        listen = ?config.server.listen,
-        "{origin}: this build has no server in it"
-    );
-    ExitCode::from(EXIT_SOFTWARE)
+pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
+    match serve(config, origin) {
+        Ok(()) => {
+            tracing::info!("ended");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("the server cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
+    let realtime = Arc::new(realtime_options(config));
+    let mut server = Server::new(move |_shard| Realtime::new(Arc::clone(&realtime)))
+        .options(core_options(config))
+        .shards(config.server.shards)
+        .sockets_per_shard_max(config.server.max_connections_per_shard)
+        .drain(config.shutdown.drain);
+    for address in &config.server.listen {
+        server = server.listen(address);
+    }
+    if *origin == Origin::Development {
+        server = server.router(super::chat_page::router());
+    }
+    let running = server.start()?;
+    running.stop_on_signals();
+    for address in running.addresses() {
+        for route in &config.route {
+            tracing::info!("listening on ws://{address}{}", route.path);
+        }
+        if *origin == Origin::Development {
+            tracing::info!("chat page: http://{address}/");
+        }
+    }
+    running.wait();
+    Ok(())
+}
+
+fn realtime_options(config: &Config) -> RealtimeOptions {
+    let routes = config.route.iter().map(|route| Route {
+        path: route.path.clone(),
+        room: (!route.room.is_empty()).then(|| route.room.clone()),
+        message_bytes_max: Some(config.max_message_size(route)),
+    });
+    RealtimeOptions {
+        routes: routes.collect(),
+        echo_to_sender: config.messaging.echo_to_sender,
+        trust_user_ids: config.auth.mode == AuthMode::Trust,
+        verbose_logging: config.server.verbose_logging,
+        allowed_origins: config.origin.allowed.clone(),
+        ..RealtimeOptions::default()
+    }
+}
+
+fn core_options(config: &Config) -> Options {
+    let (heartbeat, limits) = (&config.heartbeat, &config.limits);
+    Options {
+        message_bytes_max: config.largest_message_size(),
+        handshake_timeout: limits.handshake_timeout,
+        ping_period: heartbeat.ping_period,
+        pong_wait: heartbeat.pong_wait,
+        write_wait: heartbeat.write_wait,
+        idle_timeout: heartbeat.idle_timeout,
+        connections_max: limits.max_connections,
+        connections_per_user_max: u32::try_from(limits.max_connections_per_user)
+            .expect("the configuration allows 2^24 at most"),
+        on_user_limit: match limits.on_user_limit {
+            OnUserLimit::Reject => shard::OnUserLimit::Reject,
+            OnUserLimit::EvictOldest => shard::OnUserLimit::EvictOldest,
+        },
+        queue_bytes_max: limits.queue_bytes,
+        topic_window_bytes: limits.topic_window_bytes as u64,
+        slow_policy: match config.messaging.slow_policy {
+            SlowPolicy::Gap => shard::SlowPolicy::Gap,
+            SlowPolicy::Latest => shard::SlowPolicy::Latest,
+            SlowPolicy::Disconnect => shard::SlowPolicy::Disconnect,
+        },
+        compression: config.compression.enabled.then_some(Compression {
+            bytes_min: config.compression.min_size,
+            level: config.compression.level,
+        }),
+        ..Options::default()
+    }
 }

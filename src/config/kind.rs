@@ -10,6 +10,8 @@ use super::suggest;
 
 /// Most addresses in one list.
 pub(super) const ADDRESSES_MAX: usize = 64;
+/// Most origins in one list.
+pub(super) const ORIGINS_MAX: usize = 256;
 /// Longest value that is quoted back in a problem, characters.
 const QUOTED_CHARS_MAX: usize = 60;
 
@@ -321,6 +323,52 @@ impl Kind for Addresses {
     }
 }
 
+/// Origins of web pages (RFC 6454): `scheme://host[:port]`, `same-origin` or `*`.
+pub(super) struct OriginList;
+
+fn is_origin(text: &str) -> bool {
+    let exact = text.split_once("://").is_some_and(|(scheme, authority)| {
+        !scheme.is_empty()
+            && !authority.is_empty()
+            && !authority.contains(|c: char| "/?#@*".contains(c) || !c.is_ascii_graphic())
+    });
+    exact || text == "same-origin" || text == "*"
+}
+
+impl Kind for OriginList {
+    type Value = Vec<String>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<String>> {
+        match raw {
+            Raw::List(items) => items
+                .iter()
+                .map(|item| Some(item.text()?.to_owned()))
+                .collect(),
+            other => Some(
+                other
+                    .text()?
+                    .split(',')
+                    .map(|item| item.trim().to_owned())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn admits(&self, value: &Vec<String>) -> bool {
+        (1..=ORIGINS_MAX).contains(&value.len()) && value.iter().all(|origin| is_origin(origin))
+    }
+
+    fn expected(&self) -> String {
+        format!(
+            "1..={ORIGINS_MAX} of \"same-origin\", \"*\" or an origin such as \"https://example.com\""
+        )
+    }
+
+    fn write(&self, value: &Vec<String>) -> String {
+        toml::Value::from(value.clone()).to_string()
+    }
+}
+
 /// A string of certain characters, 1 to `bytes_max` bytes.
 pub(super) struct Word {
     pub(super) bytes_max: usize,
@@ -356,6 +404,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_origin_has_a_scheme_and_no_path() {
+        for (text, good) in [
+            ("same-origin", true),
+            ("*", true),
+            ("https://example.com", true),
+            ("http://[::1]:3000", true),
+            ("tauri://localhost", true),
+            ("example.com", false),
+            ("https://example.com/", false),
+            ("https://*.example.com", false),
+            ("https://", false),
+            ("", false),
+        ] {
+            let read = OriginList.read(&Raw::Words(text.into())).unwrap();
+            assert_eq!(OriginList.admits(&read), good, "{text}");
+        }
+    }
 
     #[test]
     fn sizes_take_binary_units_and_nothing_vague() {

@@ -414,7 +414,7 @@ enabled = \"yes\"
                 "c.toml:5: limit: unknown section; did you mean \"limits\"?",
                 "c.toml:9: limits.max_message_size: expected bytes 1..=67108864, found \"big\"",
                 "c.toml:10: limits.queue_bytes: expected bytes 4096..=1073741824, found 1.5",
-                "c.toml:11: limits.max_connections: expected integer 0..=17179869184, found -1",
+                "c.toml:11: limits.max_connections: expected integer 0..=1073741824, found -1",
                 "c.toml:12: limits.on_user_limit: expected \"reject\" or \"evict_oldest\", found \
                  \"evict-oldest\"; did you mean \"evict_oldest\"?",
                 "c.toml:15: auth.mode: \"required\" is not available in this version; expected \

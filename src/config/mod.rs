@@ -40,7 +40,7 @@ pub use document::{default_toml, reference};
 pub use load::{Flag, Sources, load};
 pub use options::{
     Auth, AuthMode, Compression, DEFAULT_PORT, Heartbeat, Limits, MESSAGE_BYTES_MAX, Messaging,
-    OnUserLimit, Profile, QUEUE_BYTES_MAX, Route, Server, Shutdown, SlowPolicy,
+    OnUserLimit, Origins, Profile, QUEUE_BYTES_MAX, Route, Server, Shutdown, SlowPolicy,
 };
 
 use options::Section;
@@ -92,6 +92,8 @@ config! {
     server: Server,
     /// Who is let in.
     auth: Auth,
+    /// Which web pages may connect.
+    origin: Origins,
     /// How a dead or silent peer is found.
     heartbeat: Heartbeat,
     /// What one peer, and all together, may take.

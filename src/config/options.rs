@@ -6,7 +6,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::kind::{Addresses, Bytes, Choice, Count, Kind, Named, Raw, Switch, Time, Word};
+use super::kind::{
+    Addresses, Bytes, Choice, Count, Kind, Named, OriginList, Raw, Switch, Time, Word,
+};
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 
 /// Largest message that may be configured, bytes.
@@ -160,6 +162,15 @@ section! {
         mode: AuthMode = AuthMode::Optional, Choice::<AuthMode>::new();
         /// Let guests in on addresses that are not loopback.
         allow_guests: bool = false, Switch;
+    }
+}
+
+section! {
+    /// Which web pages may connect. Browsers name the page's origin; other clients need not.
+    Origins {
+        /// "same-origin": pages whose host and port are those of the request. An exact origin such
+        /// as `https://example.com`. "*": any page at all. Others are refused with 403.
+        allowed: Vec<String> = vec!["same-origin".into()], OriginList;
     }
 }
 

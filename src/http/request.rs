@@ -15,6 +15,7 @@ use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
+    authority: Option<&'a str>,
     path: &'a str,
     query: Option<&'a str>,
     minor_version: u8,
@@ -43,10 +44,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, BadRequest> {
         httparse::Status::Partial => return Ok(None),
     };
     let target = request.path.expect("a complete head has a target");
-    let (path, query) = split(target);
+    let (authority, path, query) = split(target);
     Ok(Some(Head {
         method: request.method.expect("a complete head has a method"),
         target,
+        authority,
         path,
         query,
         minor_version: request.version.expect("a complete head has a version"),
@@ -59,18 +61,19 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, BadRequest> {
     }))
 }
 
-/// Path and query of a target in origin form, or in absolute form, which a server must take as
-/// well (RFC 9112 section 3.2.2). `*` and authority form are left as they are, as the path.
-fn split(target: &str) -> (&str, Option<&str>) {
-    let local = match target.split_once("://") {
+/// Authority, path and query of a target in origin form, or in absolute form, which a server must
+/// take as well (RFC 9112 section 3.2.2). `*` and authority form are left as they are, as the path.
+fn split(target: &str) -> (Option<&str>, &str, Option<&str>) {
+    let (authority, local) = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
-            rest.find(['/', '?']).map_or("", |end| &rest[end..])
+            let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), local)
         }
-        _ => target,
+        _ => (None, target),
     };
     match local.split_once('?') {
-        Some((path, query)) => (or_root(path), Some(query)),
-        None => (or_root(local), None),
+        Some((path, query)) => (authority, or_root(path), Some(query)),
+        None => (authority, or_root(local), None),
     }
 }
 
@@ -87,6 +90,11 @@ impl<'a> Head<'a> {
     /// The whole request target.
     pub fn target(&self) -> &'a str {
         self.target
+    }
+
+    /// The authority of a target in absolute form, as a proxy is asked; usually there is none.
+    pub fn authority(&self) -> Option<&'a str> {
+        self.authority
     }
 
     /// The path of the target, still percent-encoded (see [`percent_decode`]); `/` if it is empty.
@@ -231,5 +239,262 @@ fn hex(digit: u8) -> Result<u8, BadRequest> {
         b'a'..=b'f' => Ok(digit - b'a' + 10),
         b'A'..=b'F' => Ok(digit - b'A' + 10),
         _ => Err(BadRequest::Escape),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Malformed;
+    use super::*;
+
+    fn head(text: &str) -> Head<'_> {
+        parse(text.as_bytes()).expect(text).expect(text)
+    }
+
+    fn target(target: &str) -> String {
+        format!("GET {target} HTTP/1.1\r\n\r\n")
+    }
+
+    #[test]
+    fn a_head_is_read_from_the_front_and_says_how_long_it_is() {
+        let text =
+            "GET /ws/7?a=1&b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nx-two:  1 \r\nX-TWO: 2\r\n\r\n";
+        let bytes = [text.as_bytes(), b"\x81\x80rest"].concat();
+        let head = parse(&bytes).unwrap().unwrap();
+        assert_eq!((head.method(), head.target()), ("GET", "/ws/7?a=1&b"));
+        assert_eq!((head.path(), head.query()), ("/ws/7", Some("a=1&b")));
+        assert_eq!(head.length(), text.len());
+        assert!(head.is_http_1_1());
+        assert_eq!(head.header("HOST"), Some(&b"h"[..]));
+        assert_eq!(head.header("x-empty"), Some(&b""[..]));
+        assert_eq!(head.header("missing"), None);
+        assert_eq!(head.headers("x-two").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(
+            head.only_header("x-two"),
+            Err(BadRequest::RepeatedHeader("x-two"))
+        );
+        assert_eq!(head.only_header("host"), Ok(Some("h")));
+        assert_eq!(head.fields().count(), 4);
+    }
+
+    #[test]
+    fn malformed_heads_are_refused_for_what_is_wrong() {
+        let table: [(&[u8], BadRequest); 18] = [
+            (b"GET / HTTP/2.0\r\n\r\n", BadRequest::Version),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BadRequest::Version),
+            (b"GET / HTTP/1.2\r\n\r\n", BadRequest::Version),
+            (b"GET / http/1.1\r\n\r\n", BadRequest::Version),
+            (
+                b"GET /\r\n\r\n",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b"GET  / HTTP/1.1\r\n\r\n",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b" GET / HTTP/1.1\r\n\r\n",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b"G\0T / HTTP/1.1\r\n\r\n",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b"GET /\0 HTTP/1.1\r\n\r\n",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b"\x16\x03\x01\x02\0\x01",
+                BadRequest::Malformed(Malformed::RequestLine),
+            ),
+            (
+                b"GET / HTTP/1.1\rX: 1\r\n\r\n",
+                BadRequest::Malformed(Malformed::LineEnd),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX : 1\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderName),
+            ),
+            (
+                b"GET / HTTP/1.1\r\n X: 1\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderName),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX: 1\r\n y\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderName),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderName),
+            ),
+            (
+                b"GET / HTTP/1.1\r\n: 1\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderName),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX: \0\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderValue),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX: a\rb\r\n\r\n",
+                BadRequest::Malformed(Malformed::HeaderValue),
+            ),
+        ];
+        for (bytes, bad) in table {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(parse(bytes).unwrap_err(), bad, "{text:?}");
+            assert_eq!(bad.status().is_server_error(), bad == BadRequest::Version);
+        }
+    }
+
+    #[test]
+    fn a_head_may_have_16_kib_and_100_fields() {
+        let sized = |bytes: usize| {
+            let frame = "GET / HTTP/1.1\r\nX: \r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(bytes - frame))
+        };
+        let longest = sized(REQUEST_HEAD_BYTES_MAX);
+        assert_eq!(head(&longest).length(), REQUEST_HEAD_BYTES_MAX);
+        assert!(
+            parse(&longest.as_bytes()[..REQUEST_HEAD_BYTES_MAX - 1])
+                .unwrap()
+                .is_none()
+        );
+        let too_long = sized(REQUEST_HEAD_BYTES_MAX + 1);
+        for length in REQUEST_HEAD_BYTES_MAX..=too_long.len() {
+            let bad = parse(&too_long.as_bytes()[..length]).unwrap_err();
+            assert_eq!(bad, BadRequest::HeadTooLong);
+        }
+        let with = |count| format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(count));
+        assert_eq!(
+            head(&with(REQUEST_HEADERS_MAX)).fields().count(),
+            REQUEST_HEADERS_MAX
+        );
+        let bad = parse(with(REQUEST_HEADERS_MAX + 1).as_bytes()).unwrap_err();
+        assert_eq!(bad, BadRequest::TooManyHeaders);
+        assert_eq!(bad.status(), 431);
+    }
+
+    #[test]
+    fn the_path_is_found_in_every_form_of_target() {
+        let table = [
+            ("/", "/", None),
+            ("/a/b?", "/a/b", Some("")),
+            ("/a?b?c", "/a", Some("b?c")),
+            ("?a", "/", Some("a")),
+            ("/a://b", "/a://b", None),
+            ("/?u=http://x/y", "/", Some("u=http://x/y")),
+            ("http://h:80/a?b", "/a", Some("b")),
+            ("http://h", "/", None),
+            ("http://h?b", "/", Some("b")),
+            ("*", "*", None),
+            ("h:443", "h:443", None),
+        ];
+        for (written, path, query) in table {
+            let text = target(written);
+            assert_eq!(
+                (head(&text).path(), head(&text).query()),
+                (path, query),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_parameter_is_decoded_without_loss_or_refused() {
+        let text = target("/?token=a%2Bb+c&na%6De=%C3%A9&empty=&flag&x=%&x=%zz&two=1&two=2");
+        let parsed = head(&text);
+        let param = |name| parsed.query_param(name);
+        assert_eq!(param("token"), Ok(Some("a+b c".into())));
+        assert_eq!(param("name"), Ok(Some("é".into())));
+        assert_eq!(param("empty"), Ok(Some("".into())));
+        assert_eq!(param("flag"), Ok(Some("".into())));
+        assert_eq!(param("missing"), Ok(None));
+        assert_eq!(param("two"), Err(BadRequest::RepeatedParameter));
+        for value in ["%", "%4", "%zz", "%+1", "%FF", "%C3", "%ED%A0%80"] {
+            let text = target(&format!("/?x={value}&y=1"));
+            let parsed = head(&text);
+            assert_eq!(parsed.query_param("x"), Err(BadRequest::Escape), "{value}");
+            assert_eq!(parsed.query_param("y"), Ok(Some("1".into())));
+        }
+        assert_eq!(head(&target("/")).query_param("x"), Ok(None));
+        assert_eq!(percent_decode("a+b%2f%2F"), Ok("a+b//".into()));
+    }
+
+    #[test]
+    fn a_list_goes_over_all_fields_of_its_name() {
+        let text = "GET / HTTP/1.1\r\nConnection: keep-alive,, \tUPGRADE ,\r\n\
+                    connection: \r\nCONNECTION: x\r\n\r\n";
+        let head = head(text);
+        let tokens: Vec<_> = head.tokens("connection").collect();
+        assert_eq!(tokens, ["keep-alive", "UPGRADE", "x"]);
+        assert!(head.has_token("connection", "upgrade"));
+        assert!(!head.has_token("connection", "keep"));
+    }
+
+    #[test]
+    fn an_upgrade_is_told_from_other_requests() {
+        let table = [
+            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", true),
+            ("POST / HTTP/1.1\r\nUpgrade: h2c, WebSocket\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nConnection: upgrade\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", false),
+        ];
+        for (text, is_upgrade) in table {
+            assert_eq!(head(text).is_upgrade(), is_upgrade, "{text}");
+        }
+    }
+
+    /// Feeds ever longer prefixes until there is an answer, as a socket does.
+    fn parse_in_pieces(bytes: &[u8], pieces: &[usize]) -> Result<Option<usize>, BadRequest> {
+        let mut sizes = pieces.iter().cycle();
+        let mut length = 0;
+        loop {
+            length = bytes.len().min(length + sizes.next().copied().unwrap_or(1));
+            match parse(&bytes[..length])? {
+                Some(head) => return Ok(Some(head.length())),
+                None if length == bytes.len() => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    fn heads() -> impl Strategy<Value = Vec<u8>> {
+        let line = r"(GET|P[A-Z]{0,5}) /[!-~]{0,20}( HTTP/[0-3]\.[0-2]|)(\r\n|\n|\r)";
+        let field = "[A-Za-z-]{0,8}[: ]{0,2}[ -~\\x00-\\x1f]{0,12}(\r\n|\r\n|\n|\r\n )";
+        let head = (
+            line,
+            proptest::collection::vec(field, 0..5),
+            "(\r\n|\n|)[ -~]{0,4}",
+        )
+            .prop_map(|(line, fields, end)| (line + &fields.concat() + &end).into_bytes());
+        prop_oneof![head, proptest::collection::vec(any::<u8>(), 0..60)]
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_give_the_same_answer(
+            bytes in heads(), pieces in proptest::collection::vec(1usize..20, 1..8),
+        ) {
+            let whole = parse(&bytes).map(|head| head.map(|head| head.length()));
+            prop_assert_eq!(parse_in_pieces(&bytes, &pieces), whole);
+            prop_assert_eq!(parse_in_pieces(&bytes, &[1]), whole);
+        }
+
+        #[test]
+        fn what_is_encoded_decodes_to_itself(text in any::<String>(), name in "[a-z]{1,5}") {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(percent_decode(&encoded), Ok(text.as_str().into()));
+            let text_of_head = target(&format!("/?other&{name}={encoded}"));
+            let head = head(&text_of_head);
+            prop_assert_eq!(head.query_param(&name), match name.as_str() {
+                "other" => Err(BadRequest::RepeatedParameter),
+                _ => Ok(Some(text.into())),
+            });
+        }
     }
 }

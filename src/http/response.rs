@@ -242,3 +242,171 @@ fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     let reason = status.canonical_reason().unwrap_or("Refused");
     write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16()).expect("a Vec takes every write");
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Malformed;
+    use super::*;
+
+    const AT: &str = "2026-11-21T02:12:29.123Z";
+
+    /// Status, header fields and body of a response, as another parser reads it.
+    fn read(bytes: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
+        let mut fields = [httparse::EMPTY_HEADER; 20];
+        let mut response = httparse::Response::new(&mut fields);
+        let length = response.parse(bytes).unwrap().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let fields = response
+            .headers
+            .iter()
+            .map(|f| (f.name.to_owned(), text(f.value)));
+        (
+            response.code.unwrap(),
+            fields.collect(),
+            bytes[length..].to_vec(),
+        )
+    }
+
+    fn field<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn a_refusal_is_a_whole_response_with_the_error_object() {
+        let refusal = Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "\"draining\"\n",
+        )
+        .detail("node", 3)
+        .header("Retry-After", "7")
+        .unwrap();
+        let mut out = Vec::new();
+        refusal.write(&mut out, "r-1", AT);
+        let (status, fields, body) = read(&out);
+        assert_eq!(status, 503);
+        assert!(out.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
+        assert_eq!(
+            field(&fields, "content-length"),
+            Some(body.len().to_string().as_str())
+        );
+        assert_eq!(field(&fields, "connection"), Some("close"));
+        assert_eq!(field(&fields, "content-type"), Some("application/json"));
+        assert_eq!(field(&fields, "retry-after"), Some("7"));
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+            json!({"error": "\"draining\"\n", "code": "unavailable", "status": 503,
+                "details": {"node": 3}, "request_id": "r-1", "timestamp": AT})
+        );
+    }
+
+    #[test]
+    fn every_bad_request_is_a_refusal_that_says_what_would_do() {
+        let all = [
+            (BadRequest::Malformed(Malformed::HeaderName), 400),
+            (BadRequest::Version, 505),
+            (BadRequest::HeadTooLong, 431),
+            (BadRequest::TooManyHeaders, 431),
+            (BadRequest::Timeout, 408),
+            (BadRequest::Target, 400),
+            (BadRequest::Escape, 400),
+            (BadRequest::RepeatedParameter, 400),
+            (BadRequest::MissingHeader("host"), 400),
+            (BadRequest::RepeatedHeader("host"), 400),
+            (BadRequest::InvalidHeader("host"), 400),
+            (BadRequest::Method, 405),
+            (BadRequest::Body, 400),
+            (BadRequest::WebSocketVersion, 426),
+        ];
+        for (bad, expected) in all {
+            let mut out = Vec::new();
+            Refusal::from(bad).write(&mut out, "r", AT);
+            let (status, fields, body) = read(&out);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                (status, &body["code"]),
+                (expected, &bad.code().into()),
+                "{bad:?}"
+            );
+            assert_eq!(
+                body["details"].get("header").and_then(|h| h.as_str()),
+                bad.header()
+            );
+            let allow = (bad == BadRequest::Method).then_some("GET");
+            assert_eq!(field(&fields, "allow"), allow);
+            let version = (bad == BadRequest::WebSocketVersion).then_some("13");
+            assert_eq!(field(&fields, "sec-websocket-version"), version);
+        }
+    }
+
+    #[test]
+    fn switching_protocols_has_what_was_agreed_and_no_more() {
+        let mut out = Vec::new();
+        SwitchingProtocols::new("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", None, None)
+            .unwrap()
+            .write(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        );
+        let mut out = Vec::new();
+        SwitchingProtocols::new("a", Some("campanile.v1"), Some("permessage-deflate"))
+            .and_then(|switching| switching.header("Set-Cookie", "a=1"))
+            .and_then(|switching| switching.header("Set-Cookie", "b=2"))
+            .unwrap()
+            .write(&mut out);
+        let (status, fields, body) = read(&out);
+        assert_eq!((status, body.len()), (101, 0));
+        assert_eq!(
+            field(&fields, "sec-websocket-protocol"),
+            Some("campanile.v1")
+        );
+        assert_eq!(
+            field(&fields, "sec-websocket-extensions"),
+            Some("permessage-deflate")
+        );
+        assert_eq!(
+            fields
+                .iter()
+                .filter(|(name, _)| name == "set-cookie")
+                .count(),
+            2
+        );
+    }
+
+    #[test]
+    fn a_field_cannot_end_its_line_or_change_the_framing() {
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden", "no");
+        let switching = SwitchingProtocols::new("a", None, None).unwrap();
+        for (name, value) in [
+            ("x", "a\r\nset-cookie: b"),
+            ("x", "a\nb"),
+            ("x", "a\0"),
+            ("x\r\ny", "a"),
+            ("x y", "a"),
+            ("x:", "a"),
+            ("", "a"),
+            ("Content-Length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("Connection", "keep-alive"),
+            ("Sec-WebSocket-Accept", "b"),
+        ] {
+            let invalid = InvalidHeader {
+                name: name.to_owned(),
+            };
+            assert_eq!(refusal.clone().header(name, value), Err(invalid.clone()));
+            assert_eq!(switching.clone().header(name, value), Err(invalid));
+        }
+        for value in ["a\r\nb", "a\n"] {
+            assert!(SwitchingProtocols::new(value, None, None).is_err());
+            assert!(SwitchingProtocols::new("a", Some(value), None).is_err());
+            assert!(SwitchingProtocols::new("a", None, Some(value)).is_err());
+        }
+    }
+}

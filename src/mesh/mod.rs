@@ -60,9 +60,13 @@ pub fn mesh<M: Send>(shards: usize, capacity: usize) -> (Vec<Endpoint<M>>, Outsi
             }
         }
         let (producer, consumer) = RingBuffer::new(capacity);
-        outside.push(Mutex::new(producer));
+        outside.push(Mutex::new(Some(producer)));
         inbox.push(consumer);
     }
+    let outside = Outside {
+        lanes: outside.into(),
+        sleepers: Arc::clone(&sleepers),
+    };
     let endpoints = outgoing
         .into_iter()
         .zip(incoming)
@@ -77,12 +81,9 @@ pub fn mesh<M: Send>(shards: usize, capacity: usize) -> (Vec<Endpoint<M>>, Outsi
             backlog: 0,
             counters: Counters::default(),
             sleepers: Arc::clone(&sleepers),
+            outside: Arc::clone(&outside.lanes),
         })
         .collect();
-    let outside = Outside {
-        lanes: outside.into(),
-        sleepers,
-    };
     (endpoints, outside)
 }
 
@@ -161,6 +162,18 @@ pub struct Endpoint<M> {
     backlog: usize,
     counters: Counters,
     sleepers: Sleepers,
+    /// To take the own lane away at the end.
+    outside: OutsideLanes<M>,
+}
+
+impl<M> Drop for Endpoint<M> {
+    /// Nobody will read what still comes from outside: from here on it is not taken in any more,
+    /// and what is in the queue goes with it. Else it would lie there, unanswered, for as long as
+    /// anybody can still send.
+    fn drop(&mut self) {
+        let lane = &self.outside[self.shard.index()];
+        *lane.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl<M> Endpoint<M> {
@@ -308,11 +321,16 @@ pub enum Delivered {
     Awake,
     /// The shard sleeps, and this caller has to wake it (by its ring's eventfd).
     Asleep,
+    /// The shard has ended. The mail is dropped.
+    Gone,
 }
+
+/// One queue per shard; `None`: the shard has ended.
+type OutsideLanes<M> = Arc<[Mutex<Option<Producer<M>>>]>;
 
 /// The way into every shard for threads that are no shard: the service thread, server handles.
 pub struct Outside<M> {
-    lanes: Arc<[Mutex<Producer<M>>]>,
+    lanes: OutsideLanes<M>,
     sleepers: Sleepers,
 }
 
@@ -323,7 +341,7 @@ impl<M: Send> Outside<M> {
     }
 
     /// Sends mail to a shard, in order behind what other callers have sent there. Takes a lock, held
-    /// for a few nanoseconds.
+    /// for a few nanoseconds. Mail to a shard that has ended is dropped.
     ///
     /// `Err`: the queue is full; here is the mail.
     ///
@@ -333,7 +351,12 @@ impl<M: Send> Outside<M> {
         let mut lane = self.lanes[to.index()]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        lane.push(mail).map_err(|PushError::Full(mail)| mail)?;
+        let Some(queue) = lane.as_mut() else {
+            // The mail's destructor is anybody's code: not under the lock.
+            drop(lane);
+            return Ok(Delivered::Gone);
+        };
+        queue.push(mail).map_err(|PushError::Full(mail)| mail)?;
         drop(lane);
         // Between the mail and the flag; pairs with the fence in `park`.
         fence(Ordering::SeqCst);

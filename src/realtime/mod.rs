@@ -1,4 +1,65 @@
-//! The realtime application: rooms, presence and messages on top of the core.
+//! The realtime application: rooms, presence and typed messages on top of the core.
+//!
+//! [`Realtime`] is one implementation of the core's [`App`](crate::App). A message's `type` finds its
+//! [`Handler`] in the [`Registry`]; the handler is handed a [`Ctx`] to answer and publish with. Chat,
+//! typing, ping and the others that come with it are ordinary handlers, which a handler of your own
+//! with the same type replaces.
+//!
+//! ```no_run
+//! use campanile::Server;
+//! use campanile::realtime::protocol::Message;
+//! use campanile::realtime::{Ctx, Exclude, Handler, HandlerError, Realtime, RealtimeOptions};
+//!
+//! struct Dice;
+//!
+//! impl Handler for Dice {
+//!     fn message_type(&self) -> &str {
+//!         "dice"
+//!     }
+//!
+//!     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
+//!         let room = ctx.room(message)?;
+//!         let eyes = ctx.random() % 6 + 1;
+//!         ctx.publish(&room, "dice", Exclude::None, |frame| frame.number("eyes", eyes));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! Server::new(|_shard| Realtime::new(RealtimeOptions::default()).with(Dice))
+//!     .listen("127.0.0.1:8080")
+//!     .run()?;
+//! # Ok::<(), campanile::StartError>(())
+//! ```
+//!
+//! The way of a message:
+//!
+//! ```text
+//!   sender's shard                                room's home shard            every shard
+//!   text ► scan ► registry ► handler ► frame ──mail──► publish ──────batch──────► topic log
+//!                                └ home is here: no mail ─┘
+//! ```
+//!
+//! A room is a topic of the core under the same name. Everything that is decided about it, its
+//! members and the order of its messages, is decided on its home shard.
 #![forbid(unsafe_code)]
 
+mod app;
+mod context;
+pub mod handlers;
+mod mail;
+mod options;
 pub mod protocol;
+mod registry;
+mod rooms;
+mod state;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+pub use app::{Realtime, Session};
+pub use context::{Ctx, Exclude};
+pub use mail::Mail;
+pub use options::{RealtimeOptions, Route};
+pub use registry::{Handler, HandlerError, Registry};
+pub use rooms::{Member, Members, Room};
+pub use state::Stats;

@@ -44,6 +44,9 @@ impl Promotions {
 
 /// How a socket is torn down while operations are armed on it. `CLOSE` alone would send no FIN: the
 /// armed operations hold the file (liburing 932, 1048).
+///
+/// Measured with 5,000 idle connections on 2 cores, Linux 6.18, loopback, both ends in one process:
+/// 6.1 to 9.6 µs CPU a close by `Cancel`, 10.9 to 11.9 by `Shutdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Teardown {
     /// `ASYNC_CANCEL` hard-linked to `CLOSE`. The file goes, and the FIN with it, when its last
@@ -120,7 +123,7 @@ impl Ring {
         socket.phase = Phase::Direct;
         let into_table = socket.user_data(Operation::Promote, slot);
         let close = socket.user_data(Operation::CloseOrdinary, slot);
-        let offset = i32::try_from(slot.0).expect("a slot is below sockets_max, 24 bits");
+        let offset = i32::try_from(slot.0).expect("a slot is below 2^20");
         let entry = opcode::FilesUpdate::new(self.promotions.keep(number), 1)
             .offset(offset)
             .build()
@@ -134,23 +137,27 @@ impl Ring {
     }
 
     /// Shuts the write side after what was sent (an owned send in flight, and borrowed sends of the
-    /// coming `submit_and_wait`). Reading goes on.
+    /// coming `submit_and_wait`). Reading goes on. A second call has no effect.
+    ///
+    /// It does not wait for what those borrowed sends leave behind: call it when the last of them is
+    /// known to be whole, or give the rest to `send_owned` first.
     ///
     /// Panics if the slot is free or closing.
     pub fn shutdown_write(&mut self, slot: Slot) {
         let socket = self.socket_mut(slot);
         assert_ne!(socket.phase, Phase::Free);
         assert!(!socket.flags.has(Flags::CLOSING));
-        if socket.is_sending() {
-            socket.flags.set(Flags::SHUT_AFTER_SEND);
-        } else {
-            let generation = socket.generation;
-            self.shutting.push((slot, generation));
+        if socket.flags.has(Flags::SHUT) {
+            return;
         }
+        socket.flags.set(Flags::SHUT);
+        let generation = socket.generation;
+        self.shutting.push((slot, generation));
     }
 
     /// Closes the socket after the borrowed sends of the coming `submit_and_wait`; an owned send in
-    /// flight is cut off. The peer sees a FIN (a reset, if it sent what was not read).
+    /// flight, and what a borrowed one leaves behind, is cut off. The peer sees a FIN (a reset, if it
+    /// sent what was not read).
     ///
     /// From here on only [`Completion::Released`] comes for this slot, exactly once, when every
     /// operation has ended. Only then may the slot be adopted again.
@@ -171,10 +178,17 @@ impl Ring {
         let mut shutting = std::mem::take(&mut self.shutting);
         for (slot, generation) in shutting.drain(..) {
             let socket = self.socket_mut(slot);
-            if socket.generation != generation || socket.flags.has(Flags::CLOSING) {
+            if socket.generation != generation
+                || socket.phase == Phase::Free
+                || socket.flags.has(Flags::CLOSING)
+            {
                 continue;
             }
-            self.stage_shutdown(slot);
+            if socket.is_sending() {
+                socket.flags.set(Flags::SHUT_AFTER_SEND);
+            } else {
+                self.stage_shutdown(slot);
+            }
         }
         self.shutting = shutting;
         let mut closing = std::mem::take(&mut self.closing);
@@ -277,10 +291,11 @@ impl Ring {
         Some(Completion::Released(slot))
     }
 
-    /// Closes ordinary descriptors that the ring still owns, when it is dropped.
+    /// Closes ordinary descriptors that the ring still owns, when it is dropped. Where a close was
+    /// staged, the number is the kernel's to close, and may be somebody else's by now.
     pub(super) fn close_ordinary_descriptors(&mut self) {
         for socket in &mut self.sockets {
-            if socket.phase == Phase::Ordinary {
+            if socket.phase == Phase::Ordinary && !socket.flags.has(Flags::CLOSE_STAGED) {
                 drop(descriptor::own(std::mem::replace(&mut socket.number, -1)));
             }
         }

@@ -78,8 +78,8 @@ pub struct RingConfig {
     pub submission_entries: u32,
     /// Completion queue, entries. At least `submission_entries`.
     pub completion_entries: u32,
-    /// Most sockets at once, 1 to [`CONNECTIONS_PER_SHARD_MAX`]: the size of the table of direct
-    /// descriptors. Lowered to the soft `RLIMIT_NOFILE`, which bounds that table.
+    /// Most sockets at once, 1 to [`CONNECTIONS_PER_SHARD_MAX`]: the size of the table of direct descriptors.
+    /// Lowered to the soft `RLIMIT_NOFILE`, which bounds that table too.
     pub sockets_max: u32,
     /// Receive buffers. A power of two, at most 32,768.
     pub recv_buffers: u16,
@@ -96,7 +96,7 @@ impl Default for RingConfig {
         Self {
             submission_entries: SUBMISSION_QUEUE_ENTRIES,
             completion_entries: COMPLETION_QUEUE_ENTRIES,
-            sockets_max: u32::try_from(CONNECTIONS_PER_SHARD_MAX).expect("24 bits"),
+            sockets_max: u32::try_from(CONNECTIONS_PER_SHARD_MAX).expect("2^20"),
             recv_buffers: RECV_BUFFERS,
             recv_buffer_bytes: u32::try_from(RECV_BUFFER_BYTES).expect("a few KiB"),
             quiet_seconds: 5,
@@ -128,6 +128,8 @@ pub enum Completion {
         /// Bytes that were taken, from the front; 0 when the socket was full.
         taken: usize,
     },
+    /// Part of an owned send was taken, and it goes on.
+    Progress(Slot),
     /// An owned send is done; here is its buffer for reuse, as it was.
     Sent(Slot, Vec<u8>),
     /// A closed slot has nothing in flight any more and may be adopted again.
@@ -161,7 +163,7 @@ pub struct Counters {
     pub sends: u64,
     /// Borrowed sends that were not taken whole.
     pub short_sends: u64,
-    /// Owned sends that were short in spite of `MSG_WAITALL`, and went on.
+    /// Owned sends that went on after a portion, or after a short one in spite of `MSG_WAITALL`.
     pub owned_resumed: u64,
     /// Wakes sent to other rings.
     pub wakes: u64,

@@ -216,11 +216,11 @@ impl Bare {
         self.0
     }
 
-    pub(super) fn accept(listener: RawFd) -> Self {
+    pub(super) fn accept(listener: RawFd, user_data: UserData) -> Self {
         let entry = opcode::AcceptMulti::new(types::Fd(listener))
             .flags(libc::SOCK_CLOEXEC)
             .build();
-        Self::new(entry, UserData::of_ring(Operation::Accept))
+        Self::new(entry, user_data)
     }
 
     pub(super) fn poll_event(event: RawFd) -> Self {

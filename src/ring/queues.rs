@@ -28,6 +28,17 @@ impl Cqe {
         cqueue::more(self.flags)
     }
 
+    /// A last completion without a buffer, as the kernel would post it.
+    #[cfg(test)]
+    pub(super) fn for_test(user_data: UserData, result: i32) -> Self {
+        Self {
+            operation: user_data.operation().expect("an operation of ours"),
+            user_data,
+            result,
+            flags: 0,
+        }
+    }
+
     /// The provided buffer that the operation took.
     pub(super) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
@@ -166,7 +177,8 @@ impl Queues {
         self.submit_all()
     }
 
-    fn staged(&mut self) -> usize {
+    /// Entries that the kernel has not taken yet.
+    pub(super) fn staged(&mut self) -> usize {
         let mut submission = self.uring.submission();
         submission.sync();
         submission.len()

@@ -25,6 +25,9 @@ pub const SEND_BYTES_MAX: usize = 1 << 30;
 pub const SEND_PIECES_MAX: usize = 1024;
 
 const BORROWED: i32 = libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+/// An owned send goes to the kernel in portions of so many bytes, so that a slow peer which takes
+/// something is told from one that takes nothing.
+const OWNED_PORTION_BYTES: usize = 256 * 1024;
 const OWNED: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Where the message headers and pieces of staged `SENDMSG` entries lie until they are consumed.
@@ -241,7 +244,8 @@ impl Ring {
         let index = socket.send as usize;
         let send = &self.owned.sends[index];
         let rest = &send.bytes[send.taken..];
-        let length = u32::try_from(rest.len()).expect("SEND_BYTES_MAX is a u32");
+        let rest = &rest[..rest.len().min(OWNED_PORTION_BYTES)];
+        let length = u32::try_from(rest.len()).expect("a portion is a u32");
         let entry = on!(target, fd => {
             opcode::Send::new(fd, rest.as_ptr(), length)
                 .flags(OWNED)
@@ -265,10 +269,10 @@ impl Ring {
         send.taken += taken;
         let is_whole = send.taken >= send.bytes.len();
         if !is_whole && !is_closing && (taken > 0 || cqe.result == -libc::EINTR) {
-            // MSG_WAITALL may be short all the same (liburing 1337).
+            // MSG_WAITALL may be short within a portion all the same (liburing 1337).
             self.queues.counters.owned_resumed += 1;
             self.stage_owned(slot);
-            return None;
+            return (taken > 0).then_some(Completion::Progress(slot));
         }
         let bytes = self.owned.remove(index);
         self.socket_mut(slot).send = NO_SEND;

@@ -68,6 +68,9 @@ impl Flags {
     /// The write side is to be shut once the send in flight is done.
     pub(super) const SHUT_AFTER_SEND: Self = Self(1 << 7);
 
+    /// The write side has been shut, or will be.
+    pub(super) const SHUT: Self = Self(1 << 9);
+
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
     }
@@ -169,11 +172,12 @@ impl Ring {
     ///
     /// Takes a receive buffer only when data is there. Does nothing after the stream has ended.
     ///
-    /// Panics if the slot is not in its HTTP phase, or a read is in flight already.
+    /// Panics if the slot is not in its HTTP phase, reading is paused, or a read is in flight.
     pub fn receive(&mut self, slot: Slot) {
         let socket = self.socket(slot);
         assert_eq!(socket.phase, Phase::Ordinary);
         assert_eq!(socket.reading, Reading::Nothing);
+        assert!(!socket.flags.has(Flags::PAUSED));
         if socket.may_read() {
             self.arm(slot, Reading::Once);
         }

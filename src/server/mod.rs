@@ -322,9 +322,22 @@ fn prepare_rings(shards: usize, sockets_max: usize) -> Result<Vec<PreparedRing>,
         sockets_max: u32::try_from(sockets_max).expect("24 bits"),
         ..RingConfig::default()
     };
-    (0..shards)
-        .map(|_| Ring::prepare(&config).map_err(StartError::Ring))
-        .collect()
+    let prepare = || {
+        (0..shards)
+            .map(|_| Ring::prepare(&config).map_err(StartError::Ring))
+            .collect()
+    };
+    // On a thread that ends: the kernel interrupts whoever made a ring when the ring goes, and a
+    // caller of ours that reads with a time-out (SO_RCVTIMEO) just then would be told EINTR.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("rings".into());
+        let prepared = thread
+            .spawn_scoped(scope, prepare)
+            .map_err(StartError::Thread)?;
+        prepared
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn seed() -> Result<u64, getrandom::Error> {

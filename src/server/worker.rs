@@ -320,6 +320,7 @@ impl<A: App> Turns<A> {
                 tracing::debug!(shard = %self.driver.shard, slot = slot.0, errno, "socket failed");
                 Event::Failed { slot }
             }
+            Completion::Progress(slot) => Event::Progress { slot },
             Completion::Sent(slot, buffer) => Event::Sent { slot, buffer },
             Completion::Released(slot) => Event::Released { slot },
             Completion::Short { slot, taken } => {

@@ -47,6 +47,8 @@ pub(super) async fn serve(
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let served = tokio::select! {
+        // In this order: a request that has been read is answered, also if we stop at this moment.
+        biased;
         served = connection.as_mut() => served,
         () = stopping => {
             connection.as_mut().graceful_shutdown();

@@ -116,10 +116,16 @@ async fn serve<A: App>(
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    let mut stopping = false;
     loop {
         let mail = tokio::select! {
             mail = requests.recv() => mail,
-            _ = stopped.wait_for(|stopped| *stopped) => None,
+            _ = stopped.wait_for(|stopped| *stopped), if !stopping => {
+                // What the shards have sent is still taken: a request among it is a socket.
+                requests.close();
+                stopping = true;
+                continue;
+            }
         };
         let Some(ServiceMail { from, request }) = mail else {
             break;

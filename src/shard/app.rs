@@ -56,6 +56,11 @@ pub trait App: Sized + 'static {
         let _ = (socket, code, reason);
     }
 
+    /// About a second has passed: for what is due by the clock. Called once a second on every shard.
+    fn tick(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
     /// Mail from another instance, from spawned work or from a [`ServerHandle`](crate::server).
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Self::Mail) {
         let _ = (context, mail);

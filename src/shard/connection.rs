@@ -37,6 +37,8 @@ pub(crate) enum Phase {
 pub(crate) struct Marks {
     /// An owned send is in flight: topics wait in their logs, replies in the private queue.
     pub(crate) blocked: bool,
+    /// HTTP phase: a receive was asked for and has not completed. There may be only one.
+    pub(crate) receiving: bool,
     /// Reading is paused, because the private queue is above its watermark.
     pub(crate) paused: bool,
     /// A keepalive ping was sent since anything came in.

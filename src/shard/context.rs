@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::app::{App, Message, Sent};
 use super::connection::{Connection, Phase};
 use super::core::{Core, EVERYBODY, Staged};
-use super::fanout::Subscribed;
+use super::fanout::{Subscribed, is_topic};
 use super::mail::{Frame, Mail, ServiceRequest};
 use crate::id::{ConnectionId, ShardId, Slot};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
@@ -79,7 +79,8 @@ impl<A: App> Context<'_, A> {
     }
 
     /// Publishes to every subscriber of a topic on every shard, but `exclude`. The bytes are
-    /// written once per shard and go out at the end of the turn.
+    /// written once per shard and go out at the end of the turn. A name that nobody can subscribe
+    /// to reaches nobody.
     pub fn publish<'m>(
         &mut self,
         topic: &str,
@@ -87,8 +88,10 @@ impl<A: App> Context<'_, A> {
         exclude: Option<ConnectionId>,
     ) {
         let message = message.into();
-        self.core
-            .publish(topic, message.opcode(), message.as_bytes(), exclude);
+        if is_topic(topic) {
+            self.core
+                .publish(topic, message.opcode(), message.as_bytes(), exclude);
+        }
     }
 
     /// Sends to every open connection of the process, but `exclude`.
@@ -97,7 +100,9 @@ impl<A: App> Context<'_, A> {
         message: impl Into<Message<'m>>,
         exclude: Option<ConnectionId>,
     ) {
-        self.publish(EVERYBODY, message, exclude);
+        let message = message.into();
+        self.core
+            .publish(EVERYBODY, message.opcode(), message.as_bytes(), exclude);
     }
 
     /// Sends to one connection, on whatever shard it is. If it is gone, nothing happens but a count.
@@ -231,8 +236,7 @@ impl<'a, A: App> Socket<'a, A> {
     pub fn publish<'m>(&mut self, topic: &str, message: impl Into<Message<'m>>) {
         let message = message.into();
         let exclude = (!self.core.options().publish_to_self).then(|| self.id());
-        self.core
-            .publish(topic, message.opcode(), message.as_bytes(), exclude);
+        self.context().publish(topic, message, exclude);
     }
 
     /// Subscribes to a topic: it gets what is published from here on.
@@ -240,7 +244,8 @@ impl<'a, A: App> Socket<'a, A> {
         self.core.subscribe(self.slot, topic)
     }
 
-    /// Unsubscribes. `false` if it was not subscribed.
+    /// Unsubscribes. `false` if it was not subscribed. What was published before still goes out, but
+    /// not to a slow peer whose socket is full: it gives up what it was not sent yet.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
         self.core.unsubscribe(self.slot, topic)
     }

@@ -71,7 +71,9 @@ pub(crate) struct Turn {
     pub(crate) seen: BitSet,
     /// What is published to other shards, by topic, in order of first publication.
     pub(crate) outgoing: Vec<Batch>,
-    /// Some laggard's portion ends before the head: the worker must not wait.
+    /// Connections that a topic's window has passed, to be told or closed when all lanes are done.
+    pub(crate) passed: Vec<Slot>,
+    /// There is something to do right after this turn's sends: the worker must not wait.
     pub(crate) more: bool,
 }
 

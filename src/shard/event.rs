@@ -38,6 +38,11 @@ pub enum Event<'a, A: App> {
         /// Whose.
         slot: Slot,
     },
+    /// The peer took part of an owned send, and it goes on. Wanted now and then while it does.
+    Progress {
+        /// Whose.
+        slot: Slot,
+    },
     /// An owned send has been written whole.
     Sent {
         /// Whose.
@@ -63,6 +68,7 @@ impl<A: App> fmt::Debug for Event<'_, A> {
             Self::Received { slot, bytes } => write!(f, "Received({slot:?}, {} B)", bytes.len()),
             Self::EndOfStream { slot } => write!(f, "EndOfStream({slot:?})"),
             Self::Failed { slot } => write!(f, "Failed({slot:?})"),
+            Self::Progress { slot } => write!(f, "Progress({slot:?})"),
             Self::Sent { slot, .. } => write!(f, "Sent({slot:?})"),
             Self::Released { slot } => write!(f, "Released({slot:?})"),
             Self::Mail(mail) => write!(f, "Mail({mail:?})"),

@@ -51,7 +51,7 @@ impl<A: App> Shard<A> {
         };
         let timeout = self.core.options().handshake_timeout;
         self.core.phase_ends(slot, timeout);
-        outbox.receive(slot);
+        self.core.receive(slot, outbox);
     }
 
     fn adopt(
@@ -95,7 +95,7 @@ impl<A: App> Shard<A> {
                 if let Some(connection) = self.core.connection_mut(slot) {
                     connection.opening = Some(Box::new(opening));
                 }
-                outbox.receive(slot);
+                self.core.receive(slot, outbox);
             }
             Asked::Plain => self.hand_over(slot, peer, bytes.to_vec(), outbox),
             Asked::Refused(refusal) => self.refuse(slot, &refusal),
@@ -322,7 +322,7 @@ impl<A: App> Shard<A> {
         core.open += 1;
         core.counters.opened += 1;
         outbox.promote(slot);
-        core.queue_bytes(slot, |out| response.write(out));
+        core.queue_first(slot, |out| response.write(out));
         core.enlist(slot, EVERYBODY);
         core.schedule(slot);
         self.app.open(&mut Socket {
@@ -389,7 +389,7 @@ impl<A: App> Shard<A> {
         connection.phase = Phase::Refused;
         connection.opening = None;
         tracing::debug!(peer = %SocketAddr::from(connection.peer), %request_id, ?refusal, "refused");
-        core.queue_bytes(slot, |out| refusal.write(out, &request_id, &timestamp));
+        core.queue_last(slot, |out| refusal.write(out, &request_id, &timestamp));
         let timeout = core.options().close_timeout;
         core.phase_ends(slot, timeout);
     }

@@ -7,6 +7,7 @@ use super::app::App;
 use super::connection::Phase;
 use super::core::{Core, Staged};
 use super::outbox::Outbox;
+use super::send_queue::SendQueue;
 use crate::id::{ConnectionId, Slot};
 use crate::ws::{self, CloseCode, Opcode};
 
@@ -126,10 +127,21 @@ impl<A: App> Core<A> {
                 outbox.shutdown_write(slot);
                 if connection.phase == Phase::Refused {
                     // The HTTP phase is read on demand: wait for the peer's end.
-                    outbox.receive(slot);
+                    self.receive(slot, outbox);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// HTTP phase: asks for more bytes, unless they are asked for already. A handshake that is
+    /// refused because its head took too long is still waiting for the rest of it.
+    pub(crate) fn receive(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        if let Some(connection) = self.connection_mut(slot)
+            && !connection.marks.receiving
+        {
+            connection.marks.receiving = true;
+            outbox.receive(slot);
         }
     }
 
@@ -186,13 +198,22 @@ impl<A: App> Core<A> {
         }
     }
 
-    /// Queues bytes of the HTTP phase.
-    pub(crate) fn queue_bytes(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Queues the 101: ahead of control frames, for the application may ping in `open`, and a ping
+    /// that came with the request is answered before the 101 is written.
+    pub(crate) fn queue_first(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(slot, |queue| write(&mut queue.control));
+    }
+
+    /// Queues a refusal.
+    pub(crate) fn queue_last(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(slot, |queue| write(&mut queue.data));
+    }
+
+    fn queue(&mut self, slot: Slot, write: impl FnOnce(&mut SendQueue)) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        let queue = connection.queue.get_or_insert_with(|| self.queues.take());
-        write(&mut queue.data);
+        write(connection.queue.get_or_insert_with(|| self.queues.take()));
         self.compose(slot);
     }
 }

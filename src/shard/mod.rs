@@ -28,7 +28,10 @@ mod mail;
 mod options;
 mod outbox;
 mod send_queue;
+#[cfg(test)]
+mod tests;
 mod topics;
+mod turn;
 mod users;
 
 use std::fmt;
@@ -98,6 +101,7 @@ impl<A: App> Shard<A> {
             Event::Failed { slot } => self
                 .core
                 .cut(slot, CloseCode::ABNORMAL, "connection failed"),
+            Event::Progress { slot } => self.core.progressed(slot),
             Event::Sent { slot, buffer } => self.sent(slot, buffer),
             Event::Released { slot } => self.released(slot),
             Event::Mail(mail) => self.mail(mail, outbox),
@@ -132,6 +136,12 @@ impl<A: App> Shard<A> {
     /// The turn's sends are done and nobody holds a reference to their bytes.
     pub fn flushed(&mut self, outbox: &mut impl Outbox<A>) {
         self.core.flushed(outbox);
+        while let Some(slot) = self.core.turn.passed.pop() {
+            // One whose socket is full hears of all that it missed when it is written to again.
+            if self.core.connection(slot).is_some_and(|c| !c.marks.blocked) {
+                self.report_missed(slot);
+            }
+        }
         while let Some(slot) = self.core.drained.pop() {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.drain(&mut Socket {
@@ -143,8 +153,8 @@ impl<A: App> Shard<A> {
         self.settle_staged(outbox);
     }
 
-    /// Whether there is something to send even if nothing more happens: the driver must not wait.
-    /// Ask after [`Shard::prepare`].
+    /// Whether there is something to do after this turn's sends even if nothing more happens: the
+    /// driver must not wait before [`Shard::flushed`]. Ask after [`Shard::prepare`].
     pub fn has_more(&self) -> bool {
         self.core.turn.more
     }
@@ -203,6 +213,7 @@ impl<A: App> Shard<A> {
         };
         connection.heard_s = second;
         connection.marks.pinged = false;
+        connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
             Phase::Open => {
@@ -210,7 +221,7 @@ impl<A: App> Shard<A> {
                 self.core.watch_backpressure(slot, outbox);
             }
             // Thrown away, but read, so that the end of the stream is seen.
-            Phase::Refused => outbox.receive(slot),
+            Phase::Refused => self.core.receive(slot, outbox),
             Phase::Deferred | Phase::Closing | Phase::Released => {}
         }
     }
@@ -257,6 +268,11 @@ impl<A: App> Shard<A> {
 
     fn sent(&mut self, slot: Slot, buffer: Vec<u8>) {
         self.core.unblock(slot, buffer);
+        self.report_missed(slot);
+    }
+
+    /// Tells the application what a connection has missed since it was last told.
+    fn report_missed(&mut self, slot: Slot) {
         for (topic, missed) in self.core.take_missed(slot) {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.lagged(
@@ -331,6 +347,9 @@ impl<A: App> Shard<A> {
             }
         }
         self.due = due;
+        self.app.tick(&mut Context {
+            core: &mut self.core,
+        });
     }
 
     /// Carries out what callbacks have asked for, until nothing is left.

@@ -47,19 +47,19 @@ impl Default for Compression {
 /// Options of the core. Bun's names, where it has one, stand in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Largest message, bytes, before and after inflating; more closes 1009 [`maxPayloadLength`].
+    /// Largest message, bytes, before and after inflating; more closes 1009 (`maxPayloadLength`).
     pub message_bytes_max: usize,
     /// Most fragments of one message; more closes 1008. `None`: any number.
     pub fragments_max: Option<u32>,
     /// Time for the request head, and for a deferred answer; then 408 or 503.
     pub handshake_timeout: Duration,
-    /// Silence after which the server pings [`sendPings`]. Whole seconds; 0: never.
+    /// Silence after which the server pings (`sendPings`). Whole seconds; 0: never.
     pub ping_period: Duration,
     /// Silence after which the connection is closed 4504. Whole seconds; 0: never.
     pub pong_wait: Duration,
     /// How long a peer may take nothing that is written to it; then it is closed 4508. 0: for ever.
     pub write_wait: Duration,
-    /// Time without a message after which the connection is closed 1001 [`idleTimeout`]. 0: never.
+    /// Time without a message after which the connection is closed 1001 (`idleTimeout`). 0: never.
     pub idle_timeout: Duration,
     /// How long a closing connection may take before it is cut.
     pub close_timeout: Duration,
@@ -70,9 +70,9 @@ pub struct Options {
     /// What happens beyond it.
     pub on_user_limit: OnUserLimit,
     /// Most bytes that wait for one slow peer, besides topics, which use cursors
-    /// [`backpressureLimit`]. A message that finds nothing waiting is taken whatever its size.
+    /// (`backpressureLimit`). A message that finds nothing waiting is taken whatever its size.
     pub queue_bytes_max: usize,
-    /// Closes 4508 instead of dropping a message [`closeOnBackpressureLimit`].
+    /// Closes 4508 instead of dropping a message (`closeOnBackpressureLimit`).
     pub close_on_backpressure_limit: bool,
     /// Most topics that one connection subscribes to.
     pub subscriptions_max: usize,
@@ -80,9 +80,9 @@ pub struct Options {
     pub topic_window_bytes: u64,
     /// What happens beyond it.
     pub slow_policy: SlowPolicy,
-    /// Whether [`Socket::publish`](super::Socket::publish) reaches the publisher [`publishToSelf`].
+    /// Whether [`Socket::publish`](super::Socket::publish) reaches the publisher (`publishToSelf`).
     pub publish_to_self: bool,
-    /// permessage-deflate; `None`: not offered [`perMessageDeflate`].
+    /// permessage-deflate; `None`: not offered (`perMessageDeflate`).
     pub compression: Option<Compression>,
     /// Longest spread of reconnects that a shutdown suggests (`retry_in_ms` in the close reason).
     pub reconnect_spread: Duration,

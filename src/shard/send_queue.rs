@@ -9,7 +9,7 @@ const POOLED_QUEUES_MAX: usize = 4096;
 /// messages, never the rest of one: both parts begin and end on frame boundaries.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    /// Pongs and pings.
+    /// Pongs and pings, and before them the 101, which nothing may overtake.
     pub control: Vec<u8>,
     /// Messages, and the close frame.
     pub data: Vec<u8>,

@@ -136,6 +136,9 @@ pub enum Rejection {
     /// Plain text on a connection whose profile takes none.
     #[error("plain text is not accepted here, send JSON")]
     PlainText,
+    /// A binary message on a connection whose profile takes none.
+    #[error("binary messages are not accepted here, send text")]
+    Binary,
     /// A text of nothing but white space.
     #[error("the text is empty")]
     Empty,
@@ -239,7 +242,8 @@ impl Rejection {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidJson { .. } | Self::TooDeep | Self::PlainText => ErrorCode::InvalidJson,
-            Self::Empty
+            Self::Binary
+            | Self::Empty
             | Self::NotAnObject
             | Self::TypeMissing
             | Self::TypeInvalid
@@ -386,5 +390,58 @@ impl CloseReason {
     /// The reason in words with the time after which to come back: `draining; retry_in_ms=8421`.
     pub fn retry_text(self, retry_in_ms: u64) -> String {
         format!("{}; retry_in_ms={retry_in_ms}", self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Room that `; retry_in_ms=` and twenty digits leave in a close reason.
+    const RETRY_BYTES_MAX: usize = "; retry_in_ms=".len() + 20;
+
+    #[test]
+    fn every_error_code_has_one_name_and_an_http_error_status() {
+        let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ErrorCode::ALL.len());
+        assert!(
+            ErrorCode::ALL
+                .iter()
+                .all(|code| (400..600).contains(&code.http_status()))
+        );
+    }
+
+    #[test]
+    fn a_close_code_says_whether_to_come_back() {
+        for reason in CloseReason::ALL {
+            assert_eq!(
+                reason.is_reconnect(),
+                reason.code() / 100 == 45,
+                "{reason:?}"
+            );
+            assert!(matches!(reason.code() / 100, 44 | 45));
+            let longest = reason.text().len() + RETRY_BYTES_MAX;
+            assert!(longest <= crate::limits::CLOSE_REASON_BYTES_MAX);
+        }
+        assert_eq!(
+            CloseReason::Draining.retry_text(8421),
+            "draining; retry_in_ms=8421"
+        );
+    }
+
+    #[test]
+    fn details_are_json_objects_for_programs() {
+        let limit = Rejection::PayloadTooLarge {
+            limit_bytes: 32_768,
+        };
+        assert_eq!(limit.details().as_deref(), Some(r#"{"limit":32768}"#));
+        let member = Rejection::MissingMember("con\"tent".into());
+        assert_eq!(
+            member.details().as_deref(),
+            Some(r#"{"member":"con\"tent"}"#)
+        );
+        assert_eq!(Rejection::Forbidden.details(), None);
     }
 }

@@ -88,6 +88,22 @@ impl<'a> RequestId<'a> {
     pub fn as_json(self) -> &'a str {
         self.0
     }
+
+    /// A copy that outlives the message, for an answer that comes later.
+    pub fn to_owned(self) -> OwnedRequestId {
+        OwnedRequestId(self.0.into())
+    }
+}
+
+/// A [`RequestId`] that outlives its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRequestId(Box<str>);
+
+impl OwnedRequestId {
+    /// The identifier, as the message had it.
+    pub fn as_id(&self) -> RequestId<'_> {
+        RequestId(&self.0)
+    }
 }
 
 /// One inbound message. The text that it borrows from is valid JSON to its end.
@@ -173,7 +189,9 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The `method`, at top level or in the payload. Only `rpc` reads it. Errors: as [`token`](Self::token).
+    /// The `method`, at top level or in the payload. Only `rpc` reads it.
+    ///
+    /// Errors: as [`token`](Self::token).
     pub fn method(&self) -> Result<Option<Cow<'_, str>>, Rejection> {
         match self.method {
             Some(raw) => string("method", raw).map(Some),
@@ -291,6 +309,16 @@ impl<'a> Member<'a> {
     /// The name as it stands in JSON, without its quotes.
     pub fn raw_name(&self) -> &'a str {
         self.key.inner
+    }
+
+    /// The same value under another name, one that needs no escapes.
+    #[must_use]
+    pub fn renamed(self, name: &'a str) -> Self {
+        let key = RawString {
+            inner: name,
+            escaped: false,
+        };
+        Self { key, ..self }
     }
 
     /// The value as it stands in JSON: valid, without white space around it.

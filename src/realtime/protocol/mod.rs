@@ -26,7 +26,7 @@ mod write;
 
 pub use codes::{CloseReason, ErrorCode, Rejection};
 pub use json::JSON_DEPTH_MAX;
-pub use message::{BuiltIn, Member, Members, Message, RequestId};
+pub use message::{BuiltIn, Member, Members, Message, OwnedRequestId, RequestId};
 pub use profile::Profile;
 pub use scan::{Inbound, Refused, scan};
 pub use stamp::{MessageId, Timestamp};

@@ -115,3 +115,63 @@ impl fmt::Debug for MessageId {
         self.0.hyphenated().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stamps_are_rfc_3339_in_utc_with_milliseconds() {
+        let known = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_795_227_149_123, "2026-11-21T02:12:29.123Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (UNIX_MS_MAX, "9999-12-31T23:59:59.999Z"),
+            (UNIX_MS_MAX + 1, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ];
+        for (unix_ms, stamp) in known {
+            assert_eq!(Timestamp::new(unix_ms).to_string(), stamp);
+        }
+    }
+
+    #[test]
+    fn a_message_id_is_a_uuid_of_version_7_with_its_time() {
+        let id = MessageId::new(0x0193_4567_89ab, u64::MAX);
+        assert_eq!(id.to_string(), "01934567-89ab-7003-bfff-ffffffffffff");
+        assert_eq!(
+            MessageId::new(0, 0).to_string(),
+            "00000000-0000-7000-8000-000000000000"
+        );
+        let mut written = Vec::new();
+        id.write(&mut written);
+        assert_eq!(written, id.to_string().into_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_are_what_a_calendar_says(unix_ms in 0..=UNIX_MS_MAX) {
+            let at = i64::try_from(unix_ms).unwrap();
+            let calendar = jiff::Timestamp::from_millisecond(at).unwrap();
+            prop_assert_eq!(Timestamp::new(unix_ms).to_string(), format!("{calendar:.3}"));
+        }
+
+        #[test]
+        fn message_ids_differ_with_their_numbers_and_sort_by_time(
+            a in (0u64..1 << 48, any::<u64>()), b in (0u64..1 << 48, any::<u64>()),
+        ) {
+            let (first, second) = (MessageId::new(a.0, a.1), MessageId::new(b.0, b.1));
+            prop_assert_eq!(first == second, a == b);
+            prop_assert_eq!(first, MessageId::new(a.0, a.1));
+            if a.0 != b.0 {
+                prop_assert_eq!(first < second, a.0 < b.0);
+                prop_assert_eq!(first.to_string() < second.to_string(), a.0 < b.0);
+            }
+        }
+    }
+}

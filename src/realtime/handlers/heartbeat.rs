@@ -1,0 +1,19 @@
+//! `heartbeat`: a sign of life that is answered by one.
+
+use crate::realtime::protocol::{BuiltIn, Frame, Message};
+use crate::realtime::{Ctx, Handler, HandlerError};
+
+/// Answers `heartbeat` with the request's `id`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heartbeat;
+
+impl Handler for Heartbeat {
+    fn message_type(&self) -> &str {
+        BuiltIn::Heartbeat.as_str()
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<'_>, _: &Message<'_>) -> Result<(), HandlerError> {
+        ctx.reply_written(|out, id, at| Frame::heartbeat(out, id, at));
+        Ok(())
+    }
+}

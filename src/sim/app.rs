@@ -1,0 +1,400 @@
+//! The application under test: does what clients tell it, and tells the oracle what it did.
+
+use std::collections::BTreeMap;
+use std::future::{pending, ready};
+
+use ::http::StatusCode;
+
+use super::Fault;
+use super::command::Command;
+use super::oracle::{Channel, EVERYBODY, SharedOracle, Target, Topic};
+use crate::http::Refusal;
+use crate::id::{ConnectionId, ShardId};
+use crate::shard::{Accept, App, Context, Message, Request, Sent, Socket, Subscribed, Upgrade};
+use crate::ws::{CloseCode, Opcode};
+
+/// What the application keeps with a connection.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    /// The client's number.
+    client: usize,
+    compressed: bool,
+}
+
+/// What instances on different shards say to each other.
+#[derive(Debug)]
+pub(super) enum AppMail {
+    /// The `sequence`th mail from one shard to another; publishes something.
+    Numbered {
+        from: ShardId,
+        sequence: u64,
+        topic: Topic,
+        bytes: usize,
+    },
+    /// Work on the service thread is done; sends something to whoever asked for it.
+    Spawned { to: ConnectionId, bytes: usize },
+}
+
+/// One instance per shard.
+#[derive(Debug)]
+pub(super) struct TestApp {
+    oracle: SharedOracle,
+    fault: Option<Fault>,
+    mails_to: BTreeMap<ShardId, u64>,
+    mails_from: BTreeMap<ShardId, u64>,
+}
+
+/// The name of a topic that is not everybody's.
+pub(super) fn name_of(topic: Topic) -> String {
+    assert_ne!(topic, EVERYBODY);
+    format!("topic-{topic}")
+}
+
+/// A topic by its name on the wire between shards.
+pub(super) fn topic_of(name: &str) -> Topic {
+    match name.strip_prefix("topic-") {
+        Some(number) => number.parse().expect("topics have numbers"),
+        None => EVERYBODY,
+    }
+}
+
+fn message(opcode: Opcode, payload: &[u8]) -> Message<'_> {
+    match opcode {
+        Opcode::Text => Message::Text(std::str::from_utf8(payload).expect("text is ASCII")),
+        _ => Message::Binary(payload),
+    }
+}
+
+fn private_code(number: u16) -> CloseCode {
+    CloseCode::new(number).expect("codes from 4000 on are the application's")
+}
+
+impl TestApp {
+    pub(super) fn new(oracle: SharedOracle, fault: Option<Fault>) -> Self {
+        Self {
+            oracle,
+            fault,
+            mails_to: BTreeMap::new(),
+            mails_from: BTreeMap::new(),
+        }
+    }
+
+    /// Publishes on the shard of `context`.
+    pub(super) fn publish(
+        &self,
+        context: &mut Context<'_, Self>,
+        topic: Topic,
+        bytes: usize,
+        exclude: Option<ConnectionId>,
+    ) {
+        let shard = context.shard();
+        self.tell_of_closing(context);
+        let (opcode, payload) = {
+            let mut oracle = self.oracle.borrow_mut();
+            let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);
+            oracle.published(shard, topic, id, exclude);
+            (opcode, payload)
+        };
+        let exclude = exclude.filter(|_| self.fault != Some(Fault::ForgetExclude));
+        match topic {
+            EVERYBODY => context.broadcast(message(opcode, &payload), exclude),
+            topic => context.publish(&name_of(topic), message(opcode, &payload), exclude),
+        }
+    }
+
+    /// Tells the oracle which connections are closing: `close` is called after the callback in
+    /// which, or in whose turn, the close began, and other callbacks may come in between.
+    fn tell_of_closing(&self, context: &mut Context<'_, Self>) {
+        let open = self.oracle.borrow().open_on(context.shard());
+        for id in open {
+            if context.socket(id).is_none() {
+                self.oracle.borrow_mut().closing(id);
+            }
+        }
+    }
+
+    /// Replies to one connection.
+    fn reply(&self, socket: &mut Socket<'_, Self>, bytes: usize) {
+        let composed = self.oracle.borrow_mut().compose(Channel::Private, bytes);
+        self.reply_with(socket, composed);
+    }
+
+    fn reply_with(&self, socket: &mut Socket<'_, Self>, composed: (usize, Opcode, Vec<u8>)) {
+        let (id, opcode, payload) = composed;
+        let client = socket.data().client;
+        if let Sent::Written(_) | Sent::Queued(_) = socket.send(message(opcode, &payload)) {
+            self.oracle.borrow_mut().sent(client, id);
+        }
+    }
+
+    fn send_to(&self, context: &mut Context<'_, Self>, target: Target<'_>, bytes: usize) {
+        self.tell_of_closing(context);
+        let home = match target {
+            Target::User(user) => context.home(user),
+            Target::Connection(id) => id.shard(),
+        };
+        let (opcode, payload) = {
+            let mut oracle = self.oracle.borrow_mut();
+            let (id, opcode, payload) = oracle.compose(Channel::Private, bytes);
+            if home == context.shard() {
+                oracle.sent_to(home, &target, id);
+            } else {
+                oracle.mail_posted();
+            }
+            (opcode, payload)
+        };
+        match target {
+            Target::User(user) => context.send_to_user(user, message(opcode, &payload)),
+            Target::Connection(id) => context.send(id, message(opcode, &payload)),
+        }
+    }
+
+    fn subscribe(&self, socket: &mut Socket<'_, Self>, topic: Topic) {
+        let client = socket.data().client;
+        let (was, count) = {
+            let oracle = self.oracle.borrow();
+            (
+                oracle.is_subscribed(client, topic),
+                oracle.subscription_count(client),
+            )
+        };
+        match socket.subscribe(&name_of(topic)) {
+            Subscribed::New => self.oracle.borrow_mut().subscribed(client, topic),
+            Subscribed::Already => assert!(was),
+            Subscribed::TooMany => {
+                assert!(!was);
+                assert_eq!(count, self.oracle.borrow().subscriptions_max());
+            }
+            other @ (Subscribed::BadTopic | Subscribed::Closed) => panic!("{other:?}"),
+        }
+        self.check_subscriptions(socket);
+    }
+
+    fn unsubscribe(&self, socket: &mut Socket<'_, Self>, topic: Topic) {
+        let client = socket.data().client;
+        let was = self.oracle.borrow().is_subscribed(client, topic);
+        assert_eq!(socket.unsubscribe(&name_of(topic)), was);
+        if was {
+            self.oracle.borrow_mut().unsubscribed(client, topic);
+            let composed = self.oracle.borrow_mut().compose_end(client, topic);
+            self.reply_with(socket, composed);
+        }
+        self.check_subscriptions(socket);
+    }
+
+    fn check_subscriptions(&self, socket: &Socket<'_, Self>) {
+        if socket.is_open() {
+            let oracle = self.oracle.borrow();
+            let client = socket.data().client;
+            assert_eq!(
+                socket.subscriptions().count(),
+                oracle.subscription_count(client)
+            );
+            let right = |name: &str| oracle.is_subscribed(client, topic_of(name));
+            assert!(socket.subscriptions().all(right));
+        }
+    }
+
+    fn obey(&mut self, socket: &mut Socket<'_, Self>, command: Command) {
+        match command {
+            Command::Subscribe(topic) => self.subscribe(socket, topic),
+            Command::Unsubscribe(topic) => self.unsubscribe(socket, topic),
+            Command::Publish {
+                topic,
+                bytes,
+                count,
+            } => {
+                for _ in 0..count {
+                    self.publish_from(socket, topic, bytes);
+                }
+            }
+            Command::PublishToAll { topic, bytes } => {
+                self.publish(&mut socket.context(), topic, bytes, None);
+            }
+            Command::Alternate { topic, count } => {
+                for _ in 0..count {
+                    self.publish_from(socket, topic, 10);
+                    self.publish(&mut socket.context(), topic, 10, None);
+                }
+            }
+            Command::Reply { bytes, count } => (0..count).for_each(|_| self.reply(socket, bytes)),
+            Command::ToUser { user, bytes } => {
+                self.send_to(&mut socket.context(), Target::User(&user), bytes);
+            }
+            Command::ToClient { client, bytes } => {
+                if let Some(id) = self.known(client) {
+                    self.send_to(&mut socket.context(), Target::Connection(id), bytes);
+                }
+            }
+            Command::CloseClient { client } => {
+                if let Some(id) = self.known(client) {
+                    let context = &mut socket.context();
+                    if id.shard() != context.shard() {
+                        self.oracle.borrow_mut().mail_posted();
+                    }
+                    context.close(id, private_code(4001), "another asked for it");
+                }
+            }
+            Command::Close => socket.close(private_code(4000), "as you wish"),
+            Command::CloseSilently => socket.close(CloseCode::NO_STATUS, ""),
+            Command::Terminate => socket.terminate(),
+            Command::Ping => socket.ping(b"are you there?"),
+            Command::Spawn { bytes } => {
+                let to = socket.id();
+                socket
+                    .context()
+                    .spawn(async move { AppMail::Spawned { to, bytes } });
+            }
+            Command::Mail {
+                shard,
+                topic,
+                bytes,
+            } => self.mail_shard(socket, shard, topic, bytes),
+        }
+    }
+
+    /// Publishes as [`Socket::publish`] does.
+    fn publish_from(&self, socket: &mut Socket<'_, Self>, topic: Topic, bytes: usize) {
+        let options_exclude = !self.oracle.borrow().publishes_to_self();
+        let exclude = options_exclude.then(|| socket.id());
+        if topic == EVERYBODY || self.fault == Some(Fault::ForgetExclude) {
+            return self.publish(&mut socket.context(), topic, bytes, exclude);
+        }
+        let shard = socket.context().shard();
+        self.tell_of_closing(&mut socket.context());
+        let (opcode, payload) = {
+            let mut oracle = self.oracle.borrow_mut();
+            let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);
+            oracle.published(shard, topic, id, exclude);
+            (opcode, payload)
+        };
+        socket.publish(&name_of(topic), message(opcode, &payload));
+    }
+
+    fn mail_shard(
+        &mut self,
+        socket: &mut Socket<'_, Self>,
+        shard: usize,
+        topic: Topic,
+        bytes: usize,
+    ) {
+        let context = &mut socket.context();
+        let from = context.shard();
+        let to = ShardId(u16::try_from(shard).expect("few shards") % context.shards());
+        let sequence = self.mails_to.entry(to).or_default();
+        *sequence += 1;
+        if to != from {
+            self.oracle.borrow_mut().mail_posted();
+        }
+        let mail = AppMail::Numbered {
+            from,
+            sequence: *sequence,
+            topic,
+            bytes,
+        };
+        context.mail(to, mail);
+    }
+
+    fn known(&self, client: usize) -> Option<ConnectionId> {
+        self.oracle.borrow().connection(client)
+    }
+}
+
+impl App for TestApp {
+    type Data = Data;
+    type Mail = AppMail;
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Data> {
+        let head = request.head();
+        let parameter = |name| head.query_param(name).expect("clients send sound queries");
+        let client = parameter("client").expect("every client says who it is");
+        let client: usize = client.parse().expect("clients are numbers");
+        assert_eq!(
+            usize::from(request.remote_address().port()),
+            client % 65_536
+        );
+        let mut accept = Accept::new(Data {
+            client,
+            compressed: head.header("sec-websocket-extensions").is_some(),
+        });
+        accept.user = parameter("user").map(String::from);
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden", "not today");
+        match parameter("mode").as_deref() {
+            None => accept.into(),
+            Some("refuse") => refusal.into(),
+            Some("defer") => Upgrade::Defer(Box::pin(ready(Ok(accept)))),
+            Some("defer-refuse") => Upgrade::Defer(Box::pin(ready(Err(refusal)))),
+            Some("defer-never") => Upgrade::Defer(Box::pin(pending())),
+            Some(other) => panic!("no mode {other}"),
+        }
+    }
+
+    fn open(&mut self, socket: &mut Socket<'_, Self>) {
+        let (id, user) = (socket.id(), socket.user().clone());
+        let Data { client, compressed } = *socket.data();
+        assert_eq!(socket.context().home(&user), socket.context().shard());
+        self.oracle
+            .borrow_mut()
+            .opened(client, id, &user, compressed);
+        if client.is_multiple_of(4) {
+            socket.ping(b"hello");
+        }
+        self.reply(socket, 20);
+        if client.is_multiple_of(3) {
+            self.subscribe(socket, 1);
+        }
+    }
+
+    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
+        let (client, shard) = (socket.data().client, socket.context().shard());
+        let (sequence, command) = Command::decode(message.as_bytes());
+        self.oracle.borrow_mut().heard(client, shard, sequence);
+        self.obey(socket, command);
+    }
+
+    fn drain(&mut self, socket: &mut Socket<'_, Self>) {
+        self.reply(socket, 10);
+    }
+
+    fn lagged(&mut self, socket: &mut Socket<'_, Self>, topic: &str, missed_bytes: u64) {
+        let client = socket.data().client;
+        self.oracle
+            .borrow_mut()
+            .lagged(client, topic_of(topic), missed_bytes);
+        self.reply(socket, 10);
+    }
+
+    fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, _reason: &str) {
+        let client = socket.data().client;
+        assert!(!socket.is_open() && !socket.user().is_empty());
+        assert_eq!(socket.subscriptions().count(), 0);
+        self.oracle.borrow_mut().closed(client, code);
+        assert_eq!(socket.subscribe("topic-1"), Subscribed::Closed);
+        if client.is_multiple_of(2) {
+            self.publish(&mut socket.context(), 1, 30, None);
+        }
+    }
+
+    fn mail(&mut self, context: &mut Context<'_, Self>, mail: AppMail) {
+        match mail {
+            AppMail::Numbered {
+                from,
+                sequence,
+                topic,
+                bytes,
+            } => {
+                let before = self.mails_from.insert(from, sequence).unwrap_or_default();
+                assert_eq!(
+                    before + 1,
+                    sequence,
+                    "mail from shard {from} is out of order"
+                );
+                self.publish(context, topic, bytes, None);
+            }
+            AppMail::Spawned { to, bytes } => {
+                let target = Target::Connection(to);
+                self.send_to(context, target, bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What messages say: their number and a filler that follows from it, so that a byte out of place
+//! is seen.
+
+use super::oracle::MessageId;
+use crate::ws::Opcode;
+
+/// Opcode and payload of a message: its number, then filler up to `bytes` bytes.
+pub(super) fn compose(id: MessageId, bytes: usize) -> (Opcode, Vec<u8>) {
+    let mut payload = format!("{id} ").into_bytes();
+    let opcode = if id.is_multiple_of(3) {
+        Opcode::Binary
+    } else {
+        Opcode::Text
+    };
+    // Odd ones compress well, even ones hardly.
+    let mut state = id as u64 | 1;
+    while payload.len() < bytes {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let letter = if id.is_multiple_of(2) {
+            state >> 58
+        } else {
+            state >> 63
+        };
+        payload.push(b'0' + u8::try_from(letter).expect("six bits"));
+    }
+    (opcode, payload)
+}
+
+/// The number of a message.
+///
+/// Panics if the payload is none of ours.
+pub(super) fn id_of(payload: &[u8]) -> MessageId {
+    let digits = payload
+        .split(|&byte| byte == b' ')
+        .next()
+        .unwrap_or_default();
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("a payload without a number: {:?}", payload.get(..20)))
+}
+
+/// Length of the payload that [`compose`] makes.
+pub(super) fn bytes_of(id: MessageId, bytes: usize) -> usize {
+    bytes.max(format!("{id} ").len())
+}

@@ -1,0 +1,174 @@
+"""A server of its own for every test, and clients that say what they expect.
+
+CAMPANILE_BIN names the binary; without it, target/debug/campanile.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("CAMPANILE_BIN", ROOT / "target/debug/campanile")
+#: Seconds for whatever ought to happen at once; long, since machines that run tests are busy.
+SOON = 10
+#: Seconds in which a thing that must not happen would have happened.
+QUIET = 0.3
+
+
+class Client:
+    """One connection of one user. Frames are dicts."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.welcome = self.frame()
+        self.snapshot = self.frame()
+        self.user = self.welcome.get("user_id")
+
+    def send(self, frame):
+        """Sends a dict as JSON; a str or bytes as it is."""
+        self.socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
+
+    def frame(self, timeout=SOON):
+        """The next frame."""
+        frame = json.loads(self.socket.recv(timeout=timeout))
+        assert isinstance(frame, dict), frame
+        return frame
+
+    def until(self, message_type, **members):
+        """The next frame of this type with these members; what comes before it is dropped."""
+        deadline = time.monotonic() + SOON
+        while True:
+            frame = self.frame(deadline - time.monotonic())
+            if frame["type"] == message_type and members.items() <= frame.items():
+                return frame
+
+    def answer(self, frame):
+        """Sends a frame, and returns the next that is not about other people."""
+        self.send(frame)
+        while (answer := self.frame())["type"] == "presence":
+            pass
+        return answer
+
+    def hears_nothing(self):
+        """Nothing comes, and the connection lives."""
+        with pytest.raises(TimeoutError):
+            pytest.fail(f"heard {self.frame(QUIET)}")
+        self.lives()
+
+    def lives(self):
+        """A ping is answered."""
+        assert self.answer({"type": "ping", "id": "alive?"})["id"] == "alive?"
+
+    def is_closed(self):
+        """Waits for the end of the connection; close code and reason that the server gave."""
+        deadline = time.monotonic() + SOON
+        while True:
+            try:
+                self.socket.recv(timeout=deadline - time.monotonic())
+            except ConnectionClosed as closed:
+                assert closed.rcvd is not None, "ended without a close frame"
+                return closed.rcvd.code, closed.rcvd.reason
+
+    def close(self, code=1000):
+        self.socket.close(code)
+
+
+class Server:
+    """The binary, serving on a free port."""
+
+    def __init__(self, log, options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = log
+        self.sockets = ExitStack()
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CAMPANILE_")}
+        chosen = {f"CAMPANILE_{key}": str(value) for key, value in options.items()}
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                [BINARY, "serve", "--dev", "--listen", f"127.0.0.1:{self.port}"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=inherited | chosen,
+            )
+        deadline = time.monotonic() + SOON
+        while True:
+            try:
+                self.tcp().close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.process.kill()
+                    raise AssertionError(f"did not start:\n{log.read_text()}") from None
+                time.sleep(0.02)
+
+    def tcp(self):
+        """A bare TCP connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=SOON)
+
+    def open(self, user=None, path="/ws", **arguments):
+        """A WebSocket; `InvalidStatus` if it is refused."""
+        query = f"?user_id={quote(user)}" if user else ""
+        url = f"ws://127.0.0.1:{self.port}{path}{query}"
+        arguments = {"max_size": None, "open_timeout": SOON, "close_timeout": 2} | arguments
+        return self.sockets.enter_context(connect(url, legacy=False, **arguments))
+
+    def join(self, user=None, **arguments):
+        """A client that has had its welcome and the user list."""
+        return Client(self.open(user, **arguments))
+
+    def join_all(self, *users):
+        """A client for each user, when every one knows of all the others."""
+        clients = [self.join(user) for user in users]
+        for index, client in enumerate(clients):
+            for later in clients[index + 1 :]:
+                client.until("presence", action="join", user_id=later.user)
+        return clients
+
+    def refusal(self, user=None, **arguments):
+        """The HTTP response that refuses an upgrade, and its JSON body."""
+        with pytest.raises(InvalidStatus) as refused:
+            self.open(user, **arguments)
+        response = refused.value.response
+        return response, json.loads(response.body)
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def exit_code(self, timeout=SOON):
+        """Waits for the end of the process."""
+        return self.process.wait(timeout)
+
+    def stop(self):
+        """Every test ends with this: an orderly end, and no panic on the way."""
+        try:
+            self.sockets.close()
+            if self.process.poll() is None:
+                self.signal()
+                assert self.exit_code() == 0, self.log.read_text()
+        finally:
+            self.process.kill()
+            self.process.wait()
+        assert "panicked" not in self.log.read_text()
+
+
+@pytest.fixture
+def server(request, tmp_path):
+    """A server that believes `?user_id=`, with the options of the test's marks."""
+    options = {"AUTH__MODE": "trust"}
+    for mark in request.node.iter_markers("options"):
+        options |= mark.kwargs
+    server = Server(tmp_path / "server.log", options)
+    yield server
+    server.stop()
