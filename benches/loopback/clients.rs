@@ -1,6 +1,5 @@
 //! The load: very many WebSocket clients on one ring, which check every message they get.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::IntoRawFd;
@@ -57,8 +56,8 @@ pub(crate) struct Clients {
     ready: Vec<Slot>,
     /// Scratch for a frame that came in several parts.
     gathered: Vec<u8>,
-    /// Completions behind the short sends.
-    held: VecDeque<Completion>,
+    /// The completion that ended the short sends.
+    held: Option<Completion>,
     began: Time,
     now_us: u64,
     ticked_s: u32,
@@ -117,7 +116,7 @@ impl Clients {
             sent_us: vec![0; senders * usize::try_from(REMEMBERED).expect("small")],
             ready: Vec::new(),
             gathered: Vec::new(),
-            held: VecDeque::new(),
+            held: None,
             began: Time::now(),
             now_us: 0,
             ticked_s: 0,
@@ -145,9 +144,22 @@ impl Clients {
         self.expected.resize(self.expected.len() + senders, 0);
         // Promotions close the ordinary descriptors, of which there are few.
         if self.clients.len().is_multiple_of(crate::handshake::AT_ONCE) {
-            self.turn(Duration::ZERO)?;
+            self.catch_up()?;
         }
         Ok(())
+    }
+
+    /// Handles all that has come, without waiting for more.
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
+        // The kernel hands completions out in portions of twenty or so (liburing 1474), and some lead
+        // to nothing but another submission.
+        loop {
+            let before = self.ring.counters();
+            let completions = self.turn(Duration::ZERO)?;
+            if completions == 0 && self.ring.counters().completions == before.completions {
+                return Ok(());
+            }
+        }
     }
 
     /// Every sender sends `in_flight` messages; from then on each that comes back is followed by
@@ -202,8 +214,22 @@ impl Clients {
         Ok(())
     }
 
-    /// One turn: sends what is ready, waits, handles what has come.
-    pub(crate) fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Closes all connections. (To drop a ring with very many of them takes the kernel a time that
+    /// grows with their square, to cancel what is armed.)
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        for index in 0..self.clients.len() {
+            self.ring
+                .close(Slot(u32::try_from(index).map_err(io::Error::other)?));
+        }
+        while self.ring.sockets_open() > 0 {
+            self.ring.submit_and_wait(Some(TURN), |_| {})?;
+            while self.ring.next_completion().is_some() {}
+        }
+        Ok(())
+    }
+
+    /// One turn: sends what is ready, waits, handles what has come and tells how much that was.
+    fn turn(&mut self, timeout: Duration) -> io::Result<usize> {
         let Self {
             ring,
             clients,
@@ -217,25 +243,24 @@ impl Clients {
         })?;
         self.now_us = self.began.elapsed_us();
         self.take_shorts()?;
-        while let Some(completion) = self.held.pop_front() {
+        let mut completions = 0;
+        while let Some(completion) = self.held.take().or_else(|| self.ring.next_completion()) {
             self.complete(completion)?;
-        }
-        while let Some(completion) = self.ring.next_completion() {
-            self.complete(completion)?;
+            completions += 1;
         }
         let now = self.clock.now();
         if now.seconds() > self.ticked_s {
             self.ticked_s = now.seconds();
             self.ring.tick(now);
         }
-        Ok(())
+        Ok(completions)
     }
 
     /// What a full socket did not take is sent on by the ring; all else was sent.
     fn take_shorts(&mut self) -> io::Result<()> {
         while let Some(completion) = self.ring.next_completion() {
             let Completion::Short { slot, taken } = completion else {
-                self.held.push_back(completion);
+                self.held = Some(completion);
                 break;
             };
             let client = &mut self.clients[slot.index()];

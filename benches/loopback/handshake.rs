@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,18 +15,31 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Handshakes that the server has before it while we go on.
 pub(crate) const AT_ONCE: usize = 128;
-/// Connections from one source address: the range of local ports has 28,232 by default.
-const PER_SOURCE_ADDRESS: usize = 20_000;
+/// The first local port, and how many there are from one source address.
+const PORTS: (usize, usize) = (10_000, 50_000);
+/// Source addresses 127.0.1.1, 127.0.1.2, and so on.
+const SOURCES: usize = 250;
+/// Addresses and ports that are taken already, in order: a port may be used again after 12 million.
+static SOURCES_USED: AtomicUsize = AtomicUsize::new(0);
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Connects and sends the request; the answer is not awaited. `index` decides the source address.
-fn ask(server: SocketAddr, index: usize) -> io::Result<TcpStream> {
+/// The next source. The kernel would search for a free port, the longer the more are taken.
+fn next_source() -> io::Result<SocketAddr> {
+    let used = SOURCES_USED.fetch_add(1, Ordering::Relaxed);
+    let port = u16::try_from(PORTS.0 + used % PORTS.1).map_err(io::Error::other)?;
+    let host = u8::try_from(1 + used / PORTS.1 % SOURCES).map_err(io::Error::other)?;
+    Ok((Ipv4Addr::new(127, 0, 1, host), port).into())
+}
+
+/// Connects and sends the request; the answer is not awaited.
+fn ask(server: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    let host = u8::try_from(index / PER_SOURCE_ADDRESS + 1).map_err(io::Error::other)?;
-    if host > 1 {
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, host), 0));
-        socket.bind(&source.into())?;
+    while let Err(error) = socket.bind(&next_source()?.into()) {
+        // Somebody else may have that port on all addresses.
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
     }
     socket.set_tcp_nodelay(true)?;
     // Closed with a reset: a hundred thousand ports in TIME_WAIT would be in the next one's way.
@@ -69,8 +83,8 @@ pub(crate) fn open(
     while answered < count {
         let before = asked.len();
         let next = answered + before;
-        for index in next..count.min(next + AT_ONCE) {
-            asked.push(ask(server, index)?);
+        for _ in next..count.min(next + AT_ONCE) {
+            asked.push(ask(server)?);
         }
         for mut stream in asked.drain(..before) {
             answer(&mut stream)?;
