@@ -1,15 +1,11 @@
 //! A message type of one's own: `{"type":"custom_message","content":"hello"}` goes to everybody in
 //! the room, and its sender is told how many characters it had.
 //!
-//! ```text
-//! cargo run --release --example custom_handler -- --listen 127.0.0.1:8080 --shards 2
-//! ```
+//! `cargo run --release --example custom_handler -- --listen 127.0.0.1:9001 --shards 1`
 
-use std::error::Error;
-
-use campanile::Server;
 use campanile::realtime::protocol::{Message, Rejection};
 use campanile::realtime::{Ctx, Exclude, Handler, HandlerError, Realtime, RealtimeOptions};
+use campanile::{Server, StartError};
 
 struct CustomMessage;
 
@@ -40,22 +36,14 @@ impl Handler for CustomMessage {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (mut listen, mut shards) = ("127.0.0.1:8080".to_owned(), 0);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or("an option needs a value")?;
-        match &name[..] {
-            "--listen" => listen = value,
-            "--shards" => shards = value.parse()?,
-            _ => return Err(format!("unknown option {name}").into()),
-        }
-    }
-
-    let app = |_shard| Realtime::new(RealtimeOptions::default()).with(CustomMessage);
-    let server = Server::new(app).listen(listen).shards(shards).start()?;
-    println!("listening on {:?}", server.addresses());
-    server.stop_on_signals();
-    server.wait();
-    Ok(())
+fn main() -> Result<(), StartError> {
+    let (listen, shards) = arguments::parse();
+    Server::new(|_shard| Realtime::new(RealtimeOptions::default()).with(CustomMessage))
+        .listen(listen)
+        .shards(shards)
+        .run()
 }
+
+#[path = "support/arguments.rs"]
+#[expect(dead_code, reason = "the other examples set options, too")]
+mod arguments;

@@ -22,8 +22,12 @@ const GROWTH_BYTES_MAX: usize = MESSAGE_BYTES * BATCH * BATCHES / 2;
 
 /// Resident memory of this process, bytes.
 fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number of pages");
     pages * 4096
 }
 

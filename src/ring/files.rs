@@ -192,9 +192,17 @@ impl Ring {
         }
         self.shutting = shutting;
         let mut closing = std::mem::take(&mut self.closing);
-        for slot in closing.drain(..) {
-            self.stage_close(slot);
-        }
+        closing.retain(|&slot| {
+            // The kernel runs a shutdown on a worker thread, and looks its number up only there. An
+            // ordinary number must not be closed meanwhile: it may be somebody else's by then. (A
+            // slot is not used again before the shutdown has ended, so that direct ones are safe.)
+            let socket = self.socket(slot);
+            let must_wait = socket.phase == Phase::Ordinary && socket.flags.has(Flags::SHUTTING);
+            if !must_wait {
+                self.stage_close(slot);
+            }
+            must_wait
+        });
         self.closing = closing;
     }
 
@@ -202,6 +210,7 @@ impl Ring {
         let socket = self.socket_mut(slot);
         debug_assert!(!socket.is_sending());
         socket.in_flight += 1;
+        socket.flags.set(Flags::SHUTTING);
         let target = socket.target(slot);
         let user_data = socket.user_data(Operation::ShutdownWrite, slot);
         self.queues.push(Bare::shutdown_write(target, user_data));
@@ -275,7 +284,10 @@ impl Ring {
     /// A half-close or a close is done. That a half-close failed (`ENOTCONN`) means that the
     /// connection is gone, which reading tells.
     pub(super) fn on_ending(&mut self, slot: Slot) {
-        self.socket_mut(slot).in_flight -= 1;
+        let socket = self.socket_mut(slot);
+        socket.in_flight -= 1;
+        // After the half-close, as the close of a number comes after it.
+        socket.flags.clear(Flags::SHUTTING);
     }
 
     /// Frees a closing slot whose last operation has ended.

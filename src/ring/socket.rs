@@ -70,6 +70,8 @@ impl Flags {
 
     /// The write side has been shut, or will be.
     pub(super) const SHUT: Self = Self(1 << 9);
+    /// The shutdown of the write side is with the kernel.
+    pub(super) const SHUTTING: Self = Self(1 << 10);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

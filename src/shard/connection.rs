@@ -120,6 +120,46 @@ pub(crate) struct Opening {
     pub(crate) handshake: Handshake,
 }
 
+/// Bytes of an open connection that wait to be decoded, because too much waits to be sent to it.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    bytes: Vec<u8>,
+    /// So many of `bytes` are done with.
+    at: usize,
+}
+
+impl Unread {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            at: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    /// All but the last `rest` bytes are done with.
+    pub(crate) fn keep(&mut self, rest: usize) {
+        self.at = self.bytes.len() - rest;
+    }
+
+    /// Adds bytes. What is done with goes when it is the larger part, so that each byte is moved
+    /// at most once on average, however small the portions are in which it is decoded.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.at > self.len() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection<D> {
@@ -127,6 +167,7 @@ pub(crate) struct Connection<D> {
     pub(crate) decoder: Decoder,
     pub(crate) queue: Option<Box<SendQueue>>,
     pub(crate) opening: Option<Box<Opening>>,
+    pub(crate) unread: Option<Box<Unread>>,
     pub(crate) subscriptions: SmallVec<[Subscription; 2]>,
     /// Bytes of the owned send in flight.
     pub(crate) in_flight_bytes: usize,
@@ -158,6 +199,7 @@ impl<D: Default> Connection<D> {
             decoder: Decoder::default(),
             queue: None,
             opening: None,
+            unread: None,
             subscriptions: SmallVec::new(),
             in_flight_bytes: 0,
             message_bytes_max: 0,
@@ -186,6 +228,19 @@ impl<D> Connection<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unread_bytes_stay_in_order_and_what_is_done_with_goes() {
+        let mut unread = Unread::new(b"abcdef");
+        unread.keep(4);
+        unread.push(b"gh");
+        assert_eq!(unread.at, 2);
+        assert_eq!(unread.rest(), b"cdefgh");
+        unread.keep(1);
+        unread.push(b"ij");
+        assert_eq!(unread.at, 0);
+        assert_eq!(unread.rest(), b"hij");
+    }
 
     #[test]
     fn addresses_survive_packing() {

@@ -92,6 +92,8 @@ pub(crate) struct Core<A: App> {
     pub(crate) staged: Vec<Staged<A>>,
     /// Connections whose application is to hear that their queue has drained.
     pub(crate) drained: Vec<Slot>,
+    /// Connections that were sent all that waited and have bytes to be decoded.
+    pub(crate) readable: Vec<Slot>,
     pub(crate) encoder: Encoder,
     pub(crate) counters: Counters,
     /// Connections in [`Phase::Open`].
@@ -131,6 +133,7 @@ impl<A: App> Core<A> {
             queues: QueuePool::default(),
             staged: Vec::new(),
             drained: Vec::new(),
+            readable: Vec::new(),
             encoder,
             counters: Counters::default(),
             open: 0,

@@ -11,8 +11,9 @@ use super::send_queue::SendQueue;
 use crate::id::{ConnectionId, Slot};
 use crate::ws::{self, CloseCode, Opcode};
 
-/// Reading stops while more than this waits for a peer, or half of `queue_bytes_max` if that is
-/// less, bytes. TCP then pushes back on whoever asks faster than they read.
+/// Nothing more of a peer is decoded while more than this waits to be sent to it, or half of
+/// `queue_bytes_max` if that is less, bytes; and nothing more is read while its socket is full or as
+/// much waits to be decoded. TCP then pushes back on whoever asks faster than they read.
 const READ_WATERMARK_BYTES: usize = 1 << 20;
 
 impl<A: App> Core<A> {
@@ -68,6 +69,7 @@ impl<A: App> Core<A> {
             return;
         };
         connection.phase = phase;
+        connection.unread = None;
         self.open -= 1;
         self.counters.closed += 1;
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -87,15 +89,39 @@ impl<A: App> Core<A> {
 
     /// Pauses reading from a connection that has too much waiting for it.
     pub(crate) fn watch_backpressure(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let watermark = READ_WATERMARK_BYTES.min(self.options().queue_bytes_max / 2);
+        let is_over = self.is_over_watermark(slot);
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        let over = connection.marks.blocked && connection.buffered() > watermark;
-        if over && !connection.marks.paused && connection.phase == Phase::Open {
+        let unread = connection.unread.as_ref().map_or(0, |unread| unread.len());
+        let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
+        if is_stuck && !connection.marks.paused && connection.phase == Phase::Open {
             connection.marks.paused = true;
             self.counters.read_pauses += 1;
             outbox.pause_reading(slot);
+        }
+    }
+
+    /// Whether so much waits to be sent to a connection that it is not to ask for more.
+    pub(crate) fn is_over_watermark(&self, slot: Slot) -> bool {
+        let watermark = READ_WATERMARK_BYTES.min(self.options().queue_bytes_max / 2);
+        self.connection(slot)
+            .is_some_and(|connection| connection.buffered() > watermark)
+    }
+
+    /// What waited to be decoded has been. Reads on, or ends with the peer's stream.
+    pub(crate) fn read_on(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        if connection.phase != Phase::Open || connection.unread.is_some() {
+            return;
+        }
+        if connection.marks.ended {
+            self.cut(slot, CloseCode::ABNORMAL, "connection ended");
+        } else if connection.marks.paused && !connection.marks.blocked {
+            connection.marks.paused = false;
+            outbox.resume_reading(slot);
         }
     }
 
@@ -107,8 +133,11 @@ impl<A: App> Core<A> {
         if connection.buffered() > 0 {
             return;
         }
+        if connection.unread.is_some() {
+            self.readable.push(slot);
+        }
         let marks = &mut connection.marks;
-        if marks.paused {
+        if marks.paused && connection.unread.is_none() {
             marks.paused = false;
             outbox.resume_reading(slot);
         }
@@ -155,6 +184,8 @@ impl<A: App> Core<A> {
         match connection.phase {
             // A peer that half-closes after its request still gets its refusal.
             Phase::Refused | Phase::Closing if unsent => {}
+            // What it sent before its end has still to be decoded.
+            Phase::Open if connection.unread.is_some() => {}
             Phase::Deferred => {}
             Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
                 self.cut(slot, CloseCode::ABNORMAL, "connection ended");

@@ -55,7 +55,7 @@ use crate::id::{ShardId, Slot};
 use crate::metrics::Counters;
 use crate::time::Now;
 use crate::ws::{CloseCode, Incoming, Inflater, Opcode, Role, Rules};
-use connection::Phase;
+use connection::{Phase, Unread};
 use keepalive::Due;
 
 /// One core's connections, users and topics, and the application on them.
@@ -142,6 +142,9 @@ impl<A: App> Shard<A> {
                 self.report_missed(slot);
             }
         }
+        while let Some(slot) = self.core.readable.pop() {
+            self.unread_received(slot, outbox);
+        }
         while let Some(slot) = self.core.drained.pop() {
             if self.core.in_phase(slot, Phase::Open) {
                 self.app.drain(&mut Socket {
@@ -226,8 +229,44 @@ impl<A: App> Shard<A> {
         }
     }
 
-    /// Decodes what an open connection sent and lets the application have it.
-    fn frames_received(&mut self, slot: Slot, mut bytes: &mut [u8]) {
+    /// Lets the application have what an open connection sent, or keeps it for later.
+    fn frames_received(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let Some(connection) = self.core.connection_mut(slot) else {
+            return;
+        };
+        if let Some(unread) = &mut connection.unread {
+            return unread.push(bytes);
+        }
+        let rest = self.decode(slot, bytes);
+        if rest > 0
+            && let Some(connection) = self.core.connection_mut(slot)
+        {
+            let unread = Unread::new(&bytes[bytes.len() - rest..]);
+            connection.unread = Some(Box::new(unread));
+        }
+    }
+
+    /// Decodes what was kept while too much waited to be sent.
+    fn unread_received(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        let unread = self.core.connection_mut(slot).and_then(|c| c.unread.take());
+        let Some(mut unread) = unread else { return };
+        if !self.core.in_phase(slot, Phase::Open) {
+            return;
+        }
+        let rest = self.decode(slot, unread.rest());
+        if rest > 0
+            && let Some(connection) = self.core.connection_mut(slot)
+        {
+            unread.keep(rest);
+            connection.unread = Some(unread);
+        }
+        self.core.read_on(slot, outbox);
+    }
+
+    /// Decodes frames until there are no more, the connection is closing, or so much waits to be
+    /// sent to it that the answers must go out first: none is dropped for want of room. Returns how
+    /// many bytes, at the end, are left to be decoded in that last case.
+    fn decode(&mut self, slot: Slot, mut bytes: &mut [u8]) -> usize {
         let Self {
             app,
             core,
@@ -236,7 +275,7 @@ impl<A: App> Shard<A> {
         } = self;
         let fragments_max = core.options().fragments_max;
         let Some(connection) = core.connection_mut(slot) else {
-            return;
+            return 0;
         };
         let message_bytes_max = connection.message_bytes_max;
         let compression = connection.window_bits.is_some();
@@ -247,6 +286,8 @@ impl<A: App> Shard<A> {
             message_bytes_max,
             fragments_max,
         };
+        let mut rest = 0;
+        // Until the decoder says that there is no more: it then holds no memory of what is whole.
         loop {
             let inflater = compression.then_some(&mut *inflater);
             match decoder.next(&mut bytes, &rules, inflater) {
@@ -258,12 +299,17 @@ impl<A: App> Shard<A> {
                 }
             }
             if !core.in_phase(slot, Phase::Open) {
-                return;
+                return 0;
+            }
+            if !bytes.is_empty() && core.is_over_watermark(slot) {
+                rest = bytes.len();
+                break;
             }
         }
         if let Some(connection) = core.connection_mut(slot) {
             connection.decoder = decoder;
         }
+        rest
     }
 
     fn sent(&mut self, slot: Slot, buffer: Vec<u8>) {

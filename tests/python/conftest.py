@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("CAMPANILE_BIN", ROOT / "target/debug/campanile")
 #: Seconds for whatever ought to happen at once; long, since machines that run tests are busy.
-SOON = 10
+SOON = 5
 #: Seconds in which a thing that must not happen would have happened.
-QUIET = 0.3
+QUIET = 0.25
 
 
 class Client:
@@ -96,7 +96,7 @@ class Server:
         chosen = {f"CAMPANILE_{key}": str(value) for key, value in options.items()}
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--dev", "--listen", f"127.0.0.1:{self.port}"],
+                [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

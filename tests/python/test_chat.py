@@ -293,6 +293,7 @@ def test_what_begins_like_json_and_is_none_is_invalid_json(server, text):
         '{"type":"chat"}',
         '{"type":"chat","content":1}',
         '{"type":"chat","content":null}',
+        '{"type":"chat","content":""}',
         '{"type":"chat","type":"chat","content":"x"}',
     ],
 )

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import struct
+import zlib
 
 import pytest
 
@@ -73,6 +74,12 @@ REFUSED = {
     "a path below": (request("GET /ws/ HTTP/1.1"), 404),
     "a user named twice": (request("GET /ws?user_id=a&user_id=b HTTP/1.1"), 400),
     "a bad escape": (request("GET /ws?user_id=%zz HTTP/1.1"), 400),
+    "an empty user": (request("GET /ws?user_id= HTTP/1.1"), 400),
+    "a user with a line end": (request("GET /ws?user_id=a%0D%0Ab HTTP/1.1"), 400),
+    "a user of 5000 bytes": (request(f"GET /ws?user_id={'u' * 5000} HTTP/1.1"), 400),
+    "another site's page": (request(Origin="http://evil.example"), 403),
+    "a page with a look-alike host": (request(Origin="http://localhost.evil.example"), 403),
+    "a page from nowhere": (request(Origin="null"), 403),
 }
 
 
@@ -91,6 +98,21 @@ def test_an_upgrade_is_refused_with_a_status_and_a_reason(server, head, status):
     if status == 405:
         assert fields["allow"] == "GET"
     server.join("ann").lives()
+
+
+@pytest.mark.parametrize("origin", ["http://localhost", "https://LOCALHOST:443"])
+def test_a_page_of_the_same_origin_may_connect(server, origin):
+    with server.tcp() as peer:
+        peer.sendall(request(Origin=origin))
+        assert peer.recv(12) == b"HTTP/1.1 101"
+
+
+@pytest.mark.options(ORIGIN__ALLOWED="http://friend.example")
+def test_another_origin_can_be_allowed(server):
+    with server.tcp() as peer:
+        peer.sendall(request(Origin="http://friend.example"))
+        assert peer.recv(12) == b"HTTP/1.1 101"
+    assert response(server, request(Origin="http://localhost"))[0] == 403
 
 
 def test_a_plain_request_for_what_is_not_there_is_404(server):
@@ -142,9 +164,9 @@ def frame(first, payload=b"", key=b"\x01\x02\x03\x04"):
     return header + key + bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
 
 
-def upgraded(server):
+def upgraded(server, **fields):
     peer = server.tcp()
-    peer.sendall(request("GET /ws?user_id=eve HTTP/1.1"))
+    peer.sendall(request("GET /ws?user_id=eve HTTP/1.1", **fields))
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += peer.recv(1)
@@ -152,24 +174,48 @@ def upgraded(server):
     return peer
 
 
-def close_code(received):
-    """The code of the close frame that ends these frames of the server."""
-    at = 0
-    while at < len(received):
-        first, length = received[at], received[at + 1]
-        assert length < 128, "a server does not mask"
-        at += 2
-        if length == 126:
-            length = struct.unpack_from("!H", received, at)[0]
-            at += 2
-        elif length == 127:
-            length = struct.unpack_from("!Q", received, at)[0]
-            at += 8
-        payload = received[at : at + length]
-        at += length
-        if first == FIN | CLOSE:
-            assert at == len(received), "nothing follows a close frame"
-            return struct.unpack("!H", payload[:2])[0] if payload else 1005
+def frames(peer):
+    """First byte and payload of each frame of the server, until it closes."""
+    with peer.makefile("rb") as stream:
+        while header := stream.read(2):
+            first, length = header
+            assert length < 128, "a server does not mask"
+            if length == 126:
+                (length,) = struct.unpack("!H", stream.read(2))
+            elif length == 127:
+                (length,) = struct.unpack("!Q", stream.read(8))
+            payload = stream.read(length)
+            assert len(payload) == length, "the last frame is cut off"
+            yield first, payload
+
+
+def close_code(peer):
+    """The code of the close frame that ends the frames of the server."""
+    *before, (first, payload) = frames(peer)
+    assert first == FIN | CLOSE
+    assert all(opcode & 0x0F != CLOSE for opcode, _ in before), "one close frame, and the last"
+    return struct.unpack("!H", payload[:2])[0] if payload else 1005
+
+
+def test_what_is_worth_it_goes_compressed_over_the_wire_and_what_is_not_does_not(server):
+    ann = server.join("ann")
+    with upgraded(server, Sec_WebSocket_Extensions="permessage-deflate") as eve:
+        ann.until("presence", action="join")
+        ann.send("short")
+        assert ann_says(eve) == (FIN | TEXT, "short")
+        ann.send("tower " * 5000)
+        assert ann_says(eve) == (FIN | RSV1 | TEXT, "tower " * 5000)
+
+
+def ann_says(peer):
+    """First byte of the next chat, and its content, inflated if it has to be."""
+    for first, payload in frames(peer):
+        if first & RSV1:
+            assert len(payload) < 1000
+            payload = zlib.decompressobj(wbits=-15).decompress(payload + b"\0\0\xff\xff")
+        message = json.loads(payload)
+        if message["type"] == "chat":
+            return first, message["content"]
     return None
 
 
@@ -204,7 +250,7 @@ def test_a_broken_frame_closes_with_its_code_and_the_others_see_a_leave(server, 
     with upgraded(server) as eve:
         ann.until("presence", action="join", user_id="eve")
         eve.sendall(bytes_)
-        assert close_code(everything(eve)) == code
+        assert close_code(eve) == code
     ann.until("presence", action="leave", user_id="eve")
     ann.lives()
 
@@ -216,7 +262,7 @@ def test_a_broken_frame_closes_with_its_code_and_the_others_see_a_leave(server, 
 def test_a_close_is_answered_with_its_own_code(server, payload, code):
     with upgraded(server) as eve:
         eve.sendall(frame(FIN | CLOSE, payload))
-        assert close_code(everything(eve)) == code
+        assert close_code(eve) == code
 
 
 def test_what_follows_a_close_frame_is_not_read(server):
@@ -224,7 +270,7 @@ def test_what_follows_a_close_frame_is_not_read(server):
     with upgraded(server) as eve:
         ann.until("presence", action="join")
         eve.sendall(frame(FIN | CLOSE) + frame(FIN | TEXT, b"too late"))
-        assert close_code(everything(eve)) == 1005
+        assert close_code(eve) == 1005
     assert ann.frame()["action"] == "leave"
 
 
@@ -251,7 +297,7 @@ def test_noise_after_the_upgrade_ends_that_connection_only(server, seed):
     with upgraded(server) as eve:
         # 0x7f: reserved bits, so that whatever follows is no frame. The rest differs every time.
         eve.sendall(bytes([0x7F, seed]) + os.urandom(4096))
-        assert close_code(everything(eve)) == 1002
+        assert close_code(eve) == 1002
     ann.send("undisturbed")
     assert bob.until("chat")["content"] == "undisturbed"
 

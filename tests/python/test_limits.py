@@ -120,7 +120,7 @@ def test_permessage_deflate_is_agreed_on_and_messages_survive_it(server):
     assert extensions(clara) == ""
     dice = random.Random(7692)
     noise = "".join(dice.choices(string.printable + "äöü東京🔔", k=8000))
-    for content in ["tower " * 5000, noise, "", "x", "bell " * 3000, noise[::-1]]:
+    for content in ["tower " * 5000, noise, "x", "bell " * 3000, noise[::-1]]:
         ann.send(json.dumps({"type": "chat", "content": content}, ensure_ascii=False))
         assert bob.until("chat")["content"] == content
         assert clara.until("chat")["content"] == content

@@ -15,7 +15,8 @@ fn elsewhere<T: Send + 'static>(
     work: impl FnOnce(campanile::ServerHandle<Puppet>) -> T + Send + 'static,
 ) -> T {
     let handle = site.handle.clone();
-    thread::spawn(move || work(handle)).join().unwrap()
+    let thread = thread::spawn(move || work(handle));
+    thread.join().expect("the work does not panic")
 }
 
 /// One client on each shard, subscribed to `news`, with its name and identifier.

@@ -131,7 +131,7 @@ fn crowd(address: SocketAddr) -> Vec<(Raw, Response)> {
         .collect();
     threads
         .into_iter()
-        .flat_map(|thread| thread.join().unwrap())
+        .flat_map(|thread| thread.join().expect("no client panics"))
         .collect()
 }
 

@@ -5,6 +5,7 @@
 //! waits for, it asks for until it is there.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "each test binary compiles its own copy and uses a part of it"
 )]
 

@@ -693,7 +693,10 @@ mod tests {
                 format!(r#"[{{"type":"x","y":1,"message":{inner}}}]"#),
             ];
             for text in &frames {
-                let like_json = text.trim_start().starts_with(['{', '[']);
+                // White space as JSON has it: a vertical tab before a brace is plain text.
+                let like_json = text
+                    .trim_start_matches([' ', '\t', '\n', '\r'])
+                    .starts_with(['{', '[']);
                 let messages = match scan(text, profile) {
                     Ok(Inbound::One(message)) => vec![message],
                     Ok(Inbound::Batch(batch)) => batch.into_iter().flatten().collect(),

@@ -248,7 +248,7 @@ impl<'o> Frame<'o> {
             write_number(frame.out, user.connections.into());
             frame.out.extend_from_slice(b",\"since\":\"");
             frame.out.extend_from_slice(user.since.as_str().as_bytes());
-            frame.out.extend_from_slice(b"\"}");
+            frame.out.extend_from_slice(b"\",\"info\":{}}");
         }
         frame.out.push(b']');
         frame
@@ -268,7 +268,7 @@ impl<'o> Frame<'o> {
         frame.name("user");
         frame.out.extend_from_slice(b"{\"user_id\":");
         write_string(frame.out, user);
-        frame.out.push(b'}');
+        frame.out.extend_from_slice(b",\"info\":{}}");
         frame.end();
     }
 
@@ -478,8 +478,8 @@ mod tests {
             written(|out| Frame::presence_snapshot(out, "lobby", &at(), 2, users)),
             json!({"type": "presence", "room_id": "lobby", "timestamp": AT, "action": "snapshot",
             "count": 2, "users": [
-                {"user_id": "42", "connections": 2, "since": AT},
-                {"user_id": "é\"", "connections": 2, "since": AT},
+                {"user_id": "42", "connections": 2, "since": AT, "info": {}},
+                {"user_id": "é\"", "connections": 2, "since": AT, "info": {}},
             ]})
         );
         assert_eq!(
@@ -489,7 +489,7 @@ mod tests {
         assert_eq!(
             written(|out| Frame::presence_join(out, "lobby", &at(), "43", 3)),
             json!({"type": "presence", "room_id": "lobby", "user_id": "43", "timestamp": AT,
-                "action": "join", "count": 3, "user": {"user_id": "43"}})
+                "action": "join", "count": 3, "user": {"user_id": "43", "info": {}}})
         );
         assert_eq!(
             written(|out| Frame::presence_leave(out, "lobby", &at(), "43", 2)),

@@ -27,7 +27,7 @@ fn a_newcomer_gets_a_welcome_then_the_members() {
             json!({
                 "type": "presence", "room_id": "lobby", "timestamp": "2026-11-21T02:00:00.000Z",
                 "action": "snapshot", "count": 1,
-                "users": [{"user_id": "ann", "connections": 1, "since": "2026-11-21T02:00:00.000Z"}],
+                "users": [{"user_id": "ann", "connections": 1, "since": "2026-11-21T02:00:00.000Z", "info": {}}],
             })
         );
         world.end();
