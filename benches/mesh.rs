@@ -161,20 +161,22 @@ fn wakes(c: &mut Criterion) {
     let peer_waker = target.waker();
     let peer = Peer::start(move |stop| {
         let mut ring = target.enable().expect("its own thread enables it");
+        ring.wake_ring(to_us);
         while !stop.load(Ordering::Relaxed) {
             until_woken(&mut ring, stop);
             ring.wake_ring(to_us);
         }
     });
+    let never = AtomicBool::new(false);
+    // A ring cannot be woken before its thread has enabled it.
+    until_woken(&mut ring, &never);
     group.bench_function("msg_ring/round_trip", |b| {
-        let never = AtomicBool::new(false);
         b.iter(|| {
             ring.wake_ring(to_peer);
             until_woken(&mut ring, &never);
         });
     });
     group.bench_function("eventfd/there_msg_ring/back", |b| {
-        let never = AtomicBool::new(false);
         b.iter(|| {
             peer_waker.wake();
             until_woken(&mut ring, &never);
