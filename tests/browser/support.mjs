@@ -24,18 +24,6 @@ async function freePort() {
   return port;
 }
 
-async function accepts(port) {
-  const socket = net.connect(port, "127.0.0.1");
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
 export class Server {
   #process = null;
   #environment;
@@ -46,7 +34,7 @@ export class Server {
     this.#environment = environment;
   }
 
-  /** Starts the binary with these variables (`CAMPANILE_SECTION__KEY`) and waits until it accepts. */
+  /** Starts the binary with these variables (`CAMPANILE_SECTION__KEY`); resolves when it listens. */
   static async start(environment = {}) {
     const server = new Server(await freePort(), environment);
     await server.start();
@@ -60,6 +48,7 @@ export class Server {
   /** Starts it again on the port that it had. */
   async start() {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("CAMPANILE_"));
+    this.#log = "";
     this.#process = spawn(BINARY, ["serve", "--listen", `127.0.0.1:${this.port}`], {
       env: { ...Object.fromEntries(inherited), ...this.#environment },
       stdio: ["ignore", "pipe", "pipe"],
@@ -67,11 +56,10 @@ export class Server {
     for (const stream of [this.#process.stdout, this.#process.stderr]) {
       stream.on("data", (text) => (this.#log += text));
     }
-    const failed = once(this.#process, "error").then(([error]) => Promise.reject(error));
-    failed.catch(() => {});
-    for (const end = Date.now() + READY_MS; Date.now() < end; await sleep(50)) {
+    await once(this.#process, "spawn"); // throws if there is no such program
+    for (const end = Date.now() + READY_MS; Date.now() < end; await sleep(20)) {
       if (this.#process.exitCode !== null) break;
-      if (await Promise.race([accepts(this.port), failed])) return;
+      if (this.#log.includes("listening on ws://")) return;
     }
     await this.kill();
     throw new Error(`${BINARY} did not start:\n${this.#log}`);

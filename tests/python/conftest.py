@@ -102,16 +102,13 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=inherited | chosen,
             )
+        # By then it takes signals, too; it accepts connections somewhat earlier.
         deadline = time.monotonic() + SOON
-        while True:
-            try:
-                self.tcp().close()
-                return
-            except ConnectionRefusedError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.process.kill()
-                    raise AssertionError(f"did not start:\n{log.read_text()}") from None
-                time.sleep(0.02)
+        while "listening on ws://" not in log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"did not start:\n{log.read_text()}")
+            time.sleep(0.01)
 
     def tcp(self):
         """A bare TCP connection."""
