@@ -77,15 +77,19 @@ impl Service {
 
     /// Calls `shut_down` at the first SIGTERM or SIGINT, ends the process at the second.
     pub(crate) fn stop_on_signals(&self, shut_down: impl Fn() + Send + 'static) {
+        // Caught from here on, not only when the service thread gets round to it: whoever sees the
+        // server listen may end it.
+        let runtime = self.runtime.enter();
+        let signals = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        );
+        drop(runtime);
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("signals cannot be caught; they end the process at once");
+            return;
+        };
         self.runtime.spawn(async move {
-            let signals = (
-                signal(SignalKind::terminate()),
-                signal(SignalKind::interrupt()),
-            );
-            let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-                tracing::error!("signals cannot be caught; they end the process at once");
-                return;
-            };
             for is_first in [true, false] {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
