@@ -210,7 +210,9 @@ impl<A: App> Turns<A> {
             if matches!(mail, Mail::Shutdown) && self.drain_ends_ms.is_none() {
                 let drain = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
                 self.drain_ends_ms = Some(self.now.monotonic_ms.saturating_add(drain));
-                self.driver.ring.stop_listening();
+                // Closed, so that who connects from here on is refused, or served by a successor,
+                // rather than left waiting.
+                drop(self.driver.ring.take_listeners());
             }
             self.shard
                 .handle(self.now, Event::Mail(mail), &mut self.driver);

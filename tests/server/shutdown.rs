@@ -8,7 +8,9 @@ use campanile::id::ShardId;
 use campanile::shard::Options;
 use campanile::{Server, StartError};
 
-use crate::support::{BOUND, Client, Diary, Puppet, Raw, Site, What, block_on, head_of, timed};
+use crate::support::{
+    BOUND, Client, Diary, Next, Puppet, Raw, Site, What, block_on, head_of, timed, within_bound,
+};
 use crate::{puppet_server, puppets};
 
 #[test]
@@ -75,6 +77,28 @@ fn a_client_that_never_answers_does_not_hold_up_the_end_beyond_the_drain() {
     let (took_ms, ()) = timed(|| site.stop());
     assert!((900..8000).contains(&took_ms), "{took_ms} ms");
     drop((silent, stuffed, half, deferred));
+}
+
+/// Connections that came in while others took their leave once waited in the listener's backlog and
+/// were reset at the end: the listener was left alone instead of closed.
+#[test]
+fn who_connects_while_others_take_their_leave_is_refused() {
+    let options = Options {
+        close_timeout: Duration::from_secs(600),
+        ..Options::default()
+    };
+    let (site, _) = puppets(2, options);
+    let mut silent = Raw::open(site.address, "/");
+    site.handle.shutdown();
+    let is_refused = within_bound(|| {
+        let connected = TcpStream::connect_timeout(&site.address, BOUND);
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert!(is_refused);
+    // The one that was there is still being waited for.
+    assert!(matches!(silent.next(), Next::Frame(..)), "the close frame");
+    drop(silent);
+    site.stop();
 }
 
 #[test]
