@@ -49,11 +49,26 @@ impl fmt::Debug for Ctx<'_> {
     }
 }
 
-/// What the server writes into a frame for a room.
+/// What the server writes into a frame for others.
 pub(super) struct Stamp<'s> {
     pub(super) id: MessageId,
     pub(super) user: &'s str,
     pub(super) at: Timestamp,
+}
+
+impl Stamp<'_> {
+    /// Writes a frame that comes from a user and is for no room.
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        message_type: &str,
+        members: impl FnOnce(Frame<'_>) -> Frame<'_>,
+    ) {
+        let frame = Frame::new(out, message_type)
+            .id(self.id)
+            .str("user_id", self.user);
+        members(frame.timestamp(&self.at)).end();
+    }
 }
 
 impl<'a> Ctx<'a> {
@@ -280,11 +295,15 @@ impl<'a> Ctx<'a> {
         members: impl FnOnce(Frame<'_>) -> Frame<'_>,
     ) {
         let (id, at) = (self.message_id(), self.timestamp());
-        let from = &self.user;
-        let frame = self.state.scratch.write(|out| {
-            let frame = Frame::new(out, message_type).id(id).str("user_id", from);
-            members(frame.timestamp(&at)).end();
-        });
+        let stamp = Stamp {
+            id,
+            user: &self.user,
+            at,
+        };
+        let frame = self
+            .state
+            .scratch
+            .write(|out| stamp.write(out, message_type, members));
         self.context.send_to_user(user, frame);
     }
 
@@ -317,11 +336,15 @@ impl<'a> Ctx<'a> {
         members: impl FnOnce(Frame<'_>) -> Frame<'_>,
     ) {
         let (id, at) = (self.message_id(), self.timestamp());
-        let from = &self.user;
-        let frame = self.state.scratch.write(|out| {
-            let frame = Frame::new(out, message_type).id(id).str("user_id", from);
-            members(frame.timestamp(&at)).end();
-        });
+        let stamp = Stamp {
+            id,
+            user: &self.user,
+            at,
+        };
+        let frame = self
+            .state
+            .scratch
+            .write(|out| stamp.write(out, message_type, members));
         let exclude = (exclude == Exclude::Sender).then_some(self.connection);
         self.context.broadcast(frame, exclude);
     }

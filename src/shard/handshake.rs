@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::StatusCode;
-use jiff::Timestamp;
 
 use super::app::{Accept, Request, Upgrade};
 use super::codes;
@@ -21,6 +20,7 @@ use super::{App, Shard};
 use crate::http::{self, BadRequest, Head, Refusal, SwitchingProtocols};
 use crate::id::{ConnectionId, Slot};
 use crate::limits::USER_ID_BYTES_MAX;
+use crate::time::Timestamp;
 use crate::ws::{self, CloseCode};
 
 /// What a request head turns out to be.
@@ -382,14 +382,16 @@ impl<A: App> Shard<A> {
                 .expect("ten bytes"),
         );
         let request_id = request_id.into_uuid().to_string();
-        let timestamp = timestamp(core.now.unix_ms);
+        let timestamp = Timestamp::new(core.now.unix_ms);
         let Some(connection) = core.connection_mut(slot) else {
             return;
         };
         connection.phase = Phase::Refused;
         connection.opening = None;
         tracing::debug!(peer = %SocketAddr::from(connection.peer), %request_id, ?refusal, "refused");
-        core.queue_last(slot, |out| refusal.write(out, &request_id, &timestamp));
+        core.queue_last(slot, |out| {
+            refusal.write(out, &request_id, timestamp.as_str())
+        });
         let timeout = core.options().close_timeout;
         core.phase_ends(slot, timeout);
     }
@@ -425,16 +427,6 @@ fn switching_protocols<D>(
     fields.iter().try_fold(response, |response, (name, value)| {
         response.header(name, value)
     })
-}
-
-/// RFC 3339, UTC, milliseconds.
-fn timestamp(unix_ms: u64) -> String {
-    let time = i64::try_from(unix_ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or_default()
-        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        .to_string()
 }
 
 fn unavailable(error: &'static str) -> Refusal {

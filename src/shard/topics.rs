@@ -91,12 +91,15 @@ impl Lane {
         self.turn_start < self.log.head()
     }
 
+    /// The laggard at `place`, if there it is one.
+    pub(crate) fn laggard(&self, place: Place) -> Option<&Laggard> {
+        place.is_laggard().then(|| &self.laggards[place.index()])
+    }
+
     /// Where begins what the subscriber at `place` has not been sent.
     pub(crate) fn owed_from(&self, place: Place) -> u64 {
-        match place.is_laggard() {
-            true => self.laggards[place.index()].cursor,
-            false => self.turn_start,
-        }
+        self.laggard(place)
+            .map_or(self.turn_start, |laggard| laggard.cursor)
     }
 
     /// The pieces of `start..end` without what `slot` itself has published.

@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 
 use super::app::App;
 use super::codes;
-use super::connection::Phase;
+use super::connection::{Phase, Place, Subscription};
 use super::core::{Core, EVERYBODY, Turn};
 use super::options::SlowPolicy;
 use super::outbox::{Outbox, PIECES_MAX, Sink};
 use super::send_queue::SendQueue;
-use super::topics::{Laggard, Topics};
+use super::topics::{Laggard, Lane, Topics};
 use crate::id::Slot;
 
 /// Bytes of one topic that a laggard is sent in one turn, so that what a full socket leaves over,
@@ -118,27 +118,7 @@ impl<A: App> Core<A> {
 
     /// Sends a large private queue without the copy that a short send would make.
     fn send_queue_owned(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let subscriptions = self.connection(slot).map_or(0, |c| c.subscriptions.len());
-        for place in 0..subscriptions {
-            let Some(connection) = self.connections.get(slot.0) else {
-                return;
-            };
-            let subscription = connection.subscriptions[place];
-            let cursor = self
-                .topics
-                .lane(subscription.lane)
-                .owed_from(subscription.place);
-            self.fall_behind(
-                slot,
-                place,
-                Laggard {
-                    slot,
-                    cursor,
-                    end: cursor,
-                    missed: 0,
-                },
-            );
-        }
+        self.all_fall_behind(slot, Lane::owed_from);
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
@@ -153,6 +133,32 @@ impl<A: App> Core<A> {
             control
         };
         self.block(slot, bytes, outbox);
+    }
+
+    /// Gives each of the connection's subscriptions a cursor of its own. What it has missed stays
+    /// noted.
+    fn all_fall_behind(&mut self, slot: Slot, cursor: impl Fn(&Lane, Place) -> u64) {
+        let subscriptions = self.connection(slot).map_or(0, |c| c.subscriptions.len());
+        for index in 0..subscriptions {
+            let Some(connection) = self.connection(slot) else {
+                return;
+            };
+            let Subscription { lane, place } = connection.subscriptions[index];
+            let lane = self.topics.lane(lane);
+            let cursor = cursor(lane, place);
+            let missed = lane.laggard(place).map_or(0, |laggard| laggard.missed);
+            let end = cursor;
+            self.fall_behind(
+                slot,
+                index,
+                Laggard {
+                    slot,
+                    cursor,
+                    end,
+                    missed,
+                },
+            );
+        }
     }
 
     /// Hands every send of the turn to `sink`, by reference.
@@ -228,30 +234,10 @@ impl<A: App> Core<A> {
         if let Some(queue) = connection.queue.take() {
             self.queues.give(queue);
         }
-        let subscriptions = connection.subscriptions.len();
-        for place in 0..subscriptions {
-            let Some(connection) = self.connections.get(slot.0) else {
-                return;
-            };
-            let subscription = connection.subscriptions[place];
-            let lane = self.topics.lane(subscription.lane);
-            let (cursor, missed) = if subscription.place.is_laggard() {
-                let laggard = &lane.laggards[subscription.place.index()];
-                (laggard.end, laggard.missed)
-            } else {
-                (lane.log.head(), 0)
-            };
-            self.fall_behind(
-                slot,
-                place,
-                Laggard {
-                    slot,
-                    cursor,
-                    end: cursor,
-                    missed,
-                },
-            );
-        }
+        self.all_fall_behind(slot, |lane, place| match lane.laggard(place) {
+            Some(laggard) => laggard.end,
+            None => lane.log.head(),
+        });
         self.block(slot, rest, outbox);
     }
 

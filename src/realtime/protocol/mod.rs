@@ -12,24 +12,25 @@
 //! | `message` | one message: type, id, room, and its payload's members |
 //! | `profile` | where each profile keeps its payload |
 //! | `write` | frames of the `flat` profile |
-//! | `stamp` | time stamps and message identifiers |
+//! | `message_id` | message identifiers |
 //! | `codes` | error codes, close codes, [`Rejection`] |
 #![forbid(unsafe_code)]
 
 mod codes;
 mod json;
 mod message;
+mod message_id;
 mod profile;
 mod scan;
-mod stamp;
 mod write;
 
+pub use crate::time::Timestamp;
 pub use codes::{CloseReason, ErrorCode, Rejection};
 pub use json::JSON_DEPTH_MAX;
 pub use message::{BuiltIn, Member, Members, Message, OwnedRequestId, RequestId};
+pub use message_id::MessageId;
 pub use profile::Profile;
 pub use scan::{Inbound, Refused, scan};
-pub use stamp::{MessageId, Timestamp};
 pub use write::{Frame, User, write_string};
 
 /// Largest message type, bytes after decoding. Longer is [`Rejection::TypeTooLong`].
