@@ -76,7 +76,7 @@ fn answer(stream: &mut TcpStream) -> io::Result<()> {
 pub(crate) fn open(
     server: SocketAddr,
     count: usize,
-    mut take: impl FnMut(usize, TcpStream) -> io::Result<()>,
+    mut take: impl FnMut(TcpStream) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut asked = Vec::new();
     let mut answered = 0;
@@ -88,7 +88,7 @@ pub(crate) fn open(
         }
         for mut stream in asked.drain(..before) {
             answer(&mut stream)?;
-            take(answered, stream)?;
+            take(stream)?;
             answered += 1;
         }
     }

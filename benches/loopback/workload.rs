@@ -222,7 +222,7 @@ fn messages(
         Pattern::Echo => Pattern::Echo,
     };
     let mut clients = Clients::new(count, pattern)?;
-    handshake::open(server.address, count, |_, stream| clients.adopt(stream))?;
+    handshake::open(server.address, count, |stream| clients.adopt(stream))?;
     clients.start(in_flight);
     clients.run(scale.warm_up_ms * 1000)?;
 
@@ -249,15 +249,11 @@ fn messages(
 
 fn handshakes(server: &Server, cores: Cores, count: usize) -> io::Result<Values> {
     // The first ones make the server touch its memory.
-    handshake::open(
-        server.address,
-        count.min(WARM_UP_CONNECTIONS),
-        |_, _| Ok(()),
-    )?;
+    handshake::open(server.address, count.min(WARM_UP_CONNECTIONS), |_| Ok(()))?;
     pause(CLOSED_WITHIN_MS);
     let mut streams = Vec::with_capacity(count);
     let began = Reading::take(server, cores)?;
-    handshake::open(server.address, count, |_, stream| {
+    handshake::open(server.address, count, |stream| {
         streams.push(stream);
         Ok(())
     })?;
@@ -282,23 +278,21 @@ fn idle(server: &Server, count: usize, scale: Scale) -> io::Result<Values> {
         .map(|_| Clients::new(count.div_ceil(rings), Pattern::Echo))
         .collect::<io::Result<Vec<_>>>()?;
     let started = server.resident_bytes()?;
-    handshake::open(
-        server.address,
-        count.min(WARM_UP_CONNECTIONS),
-        |_, _| Ok(()),
-    )?;
+    handshake::open(server.address, count.min(WARM_UP_CONNECTIONS), |_| Ok(()))?;
     rest(&mut all, scale.settle_ms / 5)?;
     let warm = server.resident_bytes()?;
 
     // The kernel's memory is taken from the second half: the first uses up what was lying about.
+    let mut opened = 0;
     let mut opened_us = 0;
     let mut opened_ns = 0;
     let mut slab = [0; 2];
     let halves = [count / 2, count - count / 2];
     for (half, slab) in halves.into_iter().zip(&mut slab) {
         let (began, cpu_ns) = (Time::now(), server.cpu_ns()?);
-        handshake::open(server.address, half, |index, stream| {
-            all[index % rings].adopt(stream)
+        handshake::open(server.address, half, |stream| {
+            opened += 1;
+            all[opened % rings].adopt(stream)
         })?;
         opened_us += began.elapsed_us();
         opened_ns += server.cpu_ns()? - cpu_ns;
