@@ -1,4 +1,4 @@
-//! What is measured: the shapes of `GOALS.md`, and one run of each.
+//! What is measured: the shapes of load, and one run of each.
 
 use std::collections::BTreeMap;
 use std::io;
