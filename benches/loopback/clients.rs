@@ -67,8 +67,8 @@ pub(crate) struct Clients {
     pub(crate) latency: Histogram,
 }
 
-/// Sending times that are kept per sender. More than a sender has in flight; a receiver who lags
-/// farther behind is measured too short, and a test would fail for want of messages.
+/// Sending times that are kept per sender, more than it has in flight. The latency of a receiver who
+/// lags farther behind than that is measured too short.
 const REMEMBERED: u64 = 64;
 
 /// Longest payload of a frame with a header of two bytes; the server has no reason to send others.
