@@ -63,4 +63,14 @@ counters! {
     service_busy,
     /// Mail for a connection or a user who was gone.
     mail_undeliverable,
+    /// Mails sent to other shards. This and what follows is told by the driver, once a second.
+    mail_sent,
+    /// Mails that waited because a queue between shards was full.
+    mail_delayed,
+    /// Receives that found no buffer, because all of the shard's were in use.
+    receive_buffers_exhausted,
+    /// Times that completions overflowed their queue.
+    completion_overflows,
+    /// Times that accepting paused for want of descriptors or memory.
+    accept_pauses,
 }

@@ -105,7 +105,16 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
     println!("{seeds} seeds: {sum:#?}");
     if seeds >= SEEDS {
         assert!(sum.gaps > 0, "no window ever passed a subscriber");
-        let idle = ["violations", "timed_out"];
+        let idle = [
+            "violations",
+            "timed_out",
+            // What the real driver counts.
+            "mail_sent",
+            "mail_delayed",
+            "receive_buffers_exhausted",
+            "completion_overflows",
+            "accept_pauses",
+        ];
         for (name, count) in sum.counters.iter().filter(|(name, _)| !idle.contains(name)) {
             assert!(count > 0, "{name} never happens");
         }

@@ -225,6 +225,14 @@ impl<A: App> Turns<A> {
             self.ticked_s = self.now.seconds();
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
+            let (ring, mesh) = (self.driver.ring.counters(), self.driver.endpoint.counters());
+            self.shard.note(|counters| {
+                counters.mail_sent = mesh.sent;
+                counters.mail_delayed = mesh.delayed;
+                counters.receive_buffers_exhausted = ring.enobufs;
+                counters.completion_overflows = ring.cq_overflows;
+                counters.accept_pauses = ring.accept_pauses;
+            });
         }
     }
 

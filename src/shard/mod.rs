@@ -182,6 +182,11 @@ impl<A: App> Shard<A> {
         &self.core.counters
     }
 
+    /// Lets the driver note what it has counted itself.
+    pub fn note(&mut self, note: impl FnOnce(&mut Counters)) {
+        note(&mut self.core.counters);
+    }
+
     /// The application.
     pub fn app(&self) -> &A {
         &self.app

@@ -27,6 +27,17 @@ fn a_connection_moves_to_the_home_shard_of_its_user() {
     // 60 connections that each meet the right one of three shards by chance: no.
     let moved: u64 = site.stats().shards.iter().map(|s| s.counters.moved).sum();
     assert!(moved > 0);
+    // The driver tells its own counters once a second.
+    let told = within_bound(|| {
+        let stats = site.stats();
+        stats
+            .shards
+            .iter()
+            .map(|shard| shard.counters.mail_sent)
+            .sum::<u64>()
+            >= moved
+    });
+    assert!(told);
 }
 
 #[test]
