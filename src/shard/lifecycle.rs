@@ -76,15 +76,14 @@ impl<A: App> Core<A> {
         self.staged.push(Staged::Close(slot, code, reason.into()));
     }
 
-    /// Takes a closing connection off its user's list. `true` if it was the user's last.
-    pub(crate) fn leave_user(&mut self, slot: Slot) -> bool {
-        let Some(connection) = self.connections.get_mut(slot.0) else {
-            return false;
-        };
-        let Some(user) = connection.user.take() else {
-            return false;
-        };
-        self.users.detach(user, slot, &mut self.connections)
+    /// Takes a closing connection off its user's list.
+    pub(crate) fn leave_user(&mut self, slot: Slot) {
+        let user = self
+            .connection_mut(slot)
+            .and_then(|connection| connection.user.take());
+        if let Some(user) = user {
+            self.users.detach(user, slot, &mut self.connections);
+        }
     }
 
     /// Pauses reading from a connection that has too much waiting for it.

@@ -1,4 +1,4 @@
-//! Error codes, close codes, and what a peer is told when a message is refused.
+//! Error codes, and what a peer is told when a message is refused.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -302,103 +302,9 @@ impl Rejection {
     }
 }
 
-/// Why the server closes a connection, beyond RFC 6455's own reasons.
-///
-/// 44xx: do not come back with the same input. 45xx: come back with back-off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum CloseReason {
-    /// The request can never succeed.
-    BadRequest = 4400,
-    /// Credentials are missing, wrong or expired.
-    Unauthorized = 4401,
-    /// Not allowed, or kicked.
-    Forbidden = 4403,
-    /// No such room.
-    NoSuchRoom = 4404,
-    /// No authentication within its time.
-    AuthenticationTimeout = 4408,
-    /// Evicted by a newer connection of the same user.
-    Replaced = 4409,
-    /// The room was closed.
-    RoomClosed = 4410,
-    /// The room is full.
-    RoomFull = 4413,
-    /// Too many connections.
-    ConnectionLimit = 4429,
-    /// The server's fault.
-    Internal = 4500,
-    /// An operator is emptying this node.
-    Draining = 4503,
-    /// No pong within its time.
-    NoPong = 4504,
-    /// The peer reads too slowly.
-    TooSlow = 4508,
-    /// Too many messages for too long.
-    RateLimited = 4529,
-}
-
-impl CloseReason {
-    /// Every reason.
-    pub const ALL: [Self; 14] = [
-        Self::BadRequest,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::NoSuchRoom,
-        Self::AuthenticationTimeout,
-        Self::Replaced,
-        Self::RoomClosed,
-        Self::RoomFull,
-        Self::ConnectionLimit,
-        Self::Internal,
-        Self::Draining,
-        Self::NoPong,
-        Self::TooSlow,
-        Self::RateLimited,
-    ];
-
-    /// The close code.
-    pub const fn code(self) -> u16 {
-        self as u16
-    }
-
-    /// Whether the peer should come back, with back-off, with the same input.
-    pub const fn is_reconnect(self) -> bool {
-        self.code() >= 4500
-    }
-
-    /// The reason in words, under 123 bytes with [`retry_text`](Self::retry_text)'s addition.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad request",
-            Self::Unauthorized => "unauthorized or expired",
-            Self::Forbidden => "forbidden",
-            Self::NoSuchRoom => "no such room",
-            Self::AuthenticationTimeout => "authentication timed out",
-            Self::Replaced => "replaced by a newer connection",
-            Self::RoomClosed => "room closed",
-            Self::RoomFull => "room full",
-            Self::ConnectionLimit => "too many connections",
-            Self::Internal => "internal error",
-            Self::Draining => "draining",
-            Self::NoPong => "no pong",
-            Self::TooSlow => "too slow",
-            Self::RateLimited => "rate limited",
-        }
-    }
-
-    /// The reason in words with the time after which to come back: `draining; retry_in_ms=8421`.
-    pub fn retry_text(self, retry_in_ms: u64) -> String {
-        format!("{}; retry_in_ms={retry_in_ms}", self.text())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Room that `; retry_in_ms=` and twenty digits leave in a close reason.
-    const RETRY_BYTES_MAX: usize = "; retry_in_ms=".len() + 20;
 
     #[test]
     fn every_error_code_has_one_name_and_an_http_error_status() {
@@ -410,24 +316,6 @@ mod tests {
             ErrorCode::ALL
                 .iter()
                 .all(|code| (400..600).contains(&code.http_status()))
-        );
-    }
-
-    #[test]
-    fn a_close_code_says_whether_to_come_back() {
-        for reason in CloseReason::ALL {
-            assert_eq!(
-                reason.is_reconnect(),
-                reason.code() / 100 == 45,
-                "{reason:?}"
-            );
-            assert!(matches!(reason.code() / 100, 44 | 45));
-            let longest = reason.text().len() + RETRY_BYTES_MAX;
-            assert!(longest <= crate::limits::CLOSE_REASON_BYTES_MAX);
-        }
-        assert_eq!(
-            CloseReason::Draining.retry_text(8421),
-            "draining; retry_in_ms=8421"
         );
     }
 

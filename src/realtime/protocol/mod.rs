@@ -13,7 +13,7 @@
 //! | `profile` | where each profile keeps its payload |
 //! | `write` | frames of the `flat` profile |
 //! | `message_id` | message identifiers |
-//! | `codes` | error codes, close codes, [`Rejection`] |
+//! | `codes` | error codes, [`Rejection`] |
 #![forbid(unsafe_code)]
 
 mod codes;
@@ -25,7 +25,7 @@ mod scan;
 mod write;
 
 pub use crate::time::Timestamp;
-pub use codes::{CloseReason, ErrorCode, Rejection};
+pub use codes::{ErrorCode, Rejection};
 pub use json::JSON_DEPTH_MAX;
 pub use message::{BuiltIn, Member, Members, Message, OwnedRequestId, RequestId};
 pub use message_id::MessageId;
