@@ -37,11 +37,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench-compare", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    principal = ", ".join(server.label for server in SERVERS if server.principal)
     workloads = " ".join(workload.id for workload in WORKLOADS)
     servers = " ".join(server.id for server in SERVERS)
     parser.add_argument("--workloads", nargs="+", metavar="ID", help=f"of {workloads}; all without")
     parser.add_argument("--servers", nargs="+", metavar="ID", help=f"of {servers}; all without")
-    parser.add_argument("--runs", type=int, default=5, help="how often everything is measured (5)")
+    parser.add_argument("--runs", type=int, default=5, help="how often all is measured (5)")
+    others = f"how often all but {principal} are measured (3)"
+    parser.add_argument("--others-runs", type=int, default=3, metavar="N", help=others)
     parser.add_argument("--duration", type=float, default=4, metavar="S", help="of one measurement, seconds (4)")
     parser.add_argument("--load-threads", type=int, default=1, metavar="N", help="threads of the load (1)")
     parser.add_argument("--subject", default="comparison", help="of the folder bench-results/<date>-<subject>")
@@ -100,6 +103,7 @@ def compare(options: argparse.Namespace) -> int:
     if options.test:
         folder, runs, seconds = options.out or TARGET / "compare-trial", 1, TRIAL_S
         workloads = [workload.small() for workload in workloads]
+    others_runs = min(runs, options.others_runs)
     load = options.load.resolve() if options.load else CAMPANILE.program()
     conditions = measure.Conditions.here(load, seconds, options.load_threads)
     raw = {
@@ -107,6 +111,7 @@ def compare(options: argparse.Namespace) -> int:
         "host": host.facts(),
         "command": measure.shown(["scripts/bench-compare", *sys.argv[1:]]),
         "runs": runs,
+        "others_runs": others_runs,
         "seconds": seconds,
         "cores": conditions.cores,
         "load_threads": options.load_threads,
@@ -116,7 +121,8 @@ def compare(options: argparse.Namespace) -> int:
     }
     for run in range(runs):
         for workload in workloads:
-            for server in in_turn(servers, workload, run):
+            taking_part = [server for server in servers if server.principal or run < others_runs]
+            for server in in_turn(taking_part, workload, run):
                 raw["records"].append({"run": run, **measure.measure(server, workload, conditions)})
                 say(line(run, workload, server, raw["records"][-1]))
             # A long comparison that is interrupted has not been in vain.

@@ -32,12 +32,14 @@ def header(results: Results) -> list[str]:
     peers = "; ".join(f"{server['label']} {server['version']}" for server in raw["servers"].values())
     pinned = "server on core {}, load on core {}".format(*raw["cores"]) if raw["cores"] else "none is pinned"
     threads = "one thread" if raw["load_threads"] == 1 else f"{raw['load_threads']} threads"
+    few = [server["label"] for id, server in raw["servers"].items() if results.runs(id) < raw["runs"]]
+    runs = str(raw["runs"]) + (f" ({raw['others_runs']} of {', '.join(few)})" if few else "")
     rows = [[name, value] for name, value in raw["host"].items()]
     rows += [
         ["command", f"`{raw['command']}`"],
         ["servers", f"{peers}; settings in `benches/peers/README.md`"],
         ["load", f"`campanile load`, {threads}, every message checked; {pinned}"],
-        ["runs", f"{raw['runs']}, interleaved, each of {raw['seconds']:g} s with a fresh server"],
+        ["runs", f"{runs}, interleaved, each of {raw['seconds']:g} s with a fresh server"],
     ]
     rows += [["not measured", f"{name}: {why}"] for name, why in raw["unavailable"].items()]
     return table(["", ""], rows)

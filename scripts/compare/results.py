@@ -46,6 +46,10 @@ class Results:
     def label(self, server: str) -> str:
         return self.servers[server]["label"]
 
+    def runs(self, server: str) -> int:
+        """In how many runs it took part."""
+        return len({record["run"] for record in self.records if record["server"] == server})
+
     def of(self, workload: Workload, server: str) -> list[dict]:
         return [r for r in self.records if r["workload"] == workload.id and r["server"] == server]
 

@@ -32,11 +32,13 @@ def output(*command: str | Path) -> str:
 
 @dataclass
 class Server:
-    """`apps`: what it can do. `trial`: it is quick enough to build for a trial."""
+    """`apps`: what it can do. `principal`: it is measured in every run, the others in the first ones
+    only. `trial`: it is quick enough to build for a trial."""
 
     id: str
     label: str
     apps: tuple[str, ...] = ("echo", "broadcast")
+    principal: bool = False
     trial: bool = False
     version: str = field(default="", init=False)
 
@@ -147,11 +149,11 @@ class Rust(Server):
 
 
 EVERYTHING = ("echo", "broadcast", "chat")
-CAMPANILE = Campanile("campanile", "Campanile", EVERYTHING, trial=True)
+CAMPANILE = Campanile("campanile", "Campanile", EVERYTHING, principal=True, trial=True)
 SERVERS = [
     CAMPANILE,
-    UWebSockets("uwebsockets", "uWebSockets"),
-    Bun("bun", "Bun", EVERYTHING),
+    UWebSockets("uwebsockets", "uWebSockets", principal=True),
+    Bun("bun", "Bun", EVERYTHING, principal=True),
     Rust("sockudo-ws", "sockudo-ws (tokio)"),
     Rust("tokio-tungstenite", "tokio-tungstenite"),
     Rust("fastwebsockets", "fastwebsockets (tokio)", ("echo",)),

@@ -26,7 +26,7 @@ def results():
     records += [record(run, "uwebsockets", cpu, FULL) for run, cpu in enumerate([4.0, 2.5, 2.0])]
     records += [record(0, "bun", 9.0), record(1, "bun", 1.0, failed="a message was lost"), record(2, "bun", 9.0)]
     servers = {id: {"label": id, "version": "1"} for id in ("campanile", "uwebsockets", "bun")}
-    head = {"subject": "test", "host": {}, "command": "", "runs": 3, "seconds": 4, "cores": [0, 1]}
+    head = {"subject": "test", "host": {}, "command": "", "runs": 3, "others_runs": 3, "seconds": 4, "cores": [0, 1]}
     head |= {"load_threads": 1, "unavailable": {}}
     return Results({**head, "servers": servers, "records": records}, WORKLOADS)
 
