@@ -100,6 +100,26 @@ fn broadcast_sends_every_message_to_everybody() {
 }
 
 #[test]
+fn directory_sends_to_one_user_or_to_everybody() {
+    let example = Example::start("directory");
+    let [mut ann, mut bob] =
+        ["ann", "bob"].map(|name| Client::open(example.address, &format!("/?user={name}")));
+    ann.say("@bob psst");
+    ann.say("hello");
+    assert_eq!(bob.hear(), "@bob psst");
+    assert_eq!(bob.hear(), "hello");
+    assert_eq!(ann.hear(), "hello");
+    let mut nobody = Raw::connect(example.address);
+    nobody.write(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(nobody.response().status, 400);
+    drop((ann, bob, nobody));
+    example.stop();
+}
+
+#[test]
 fn axum_serves_pages_beside_websockets() {
     let example = Example::start("axum");
     let mut clients = [(); 2].map(|()| Client::open(example.address, "/"));

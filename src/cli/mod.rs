@@ -4,6 +4,7 @@
 
 mod chat_page;
 mod doctor;
+mod load;
 mod logging;
 mod serve;
 mod sources;
@@ -48,6 +49,8 @@ enum Command {
     DefaultConfig(DefaultConfigArgs),
     /// Check what the server needs of this machine, with the command that mends what is wrong
     Doctor,
+    /// Put a WebSocket server under load, check all that it answers, and measure it
+    Load(Box<load::LoadArgs>),
 }
 
 /// What `serve` takes.
@@ -92,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
         Command::DefaultConfig(args) if args.markdown => print(&config::reference()),
         Command::DefaultConfig(_) => print(&config::default_toml()),
         Command::Doctor => doctor::run(),
+        Command::Load(args) => load::run(&args),
     }
 }
 

@@ -1,0 +1,621 @@
+//! Very many WebSocket clients on one ring: opening them, cutting what comes into messages, sending.
+//!
+//! A [`Mode`] says what they talk about. One turn: what is ready is sent, all that has come is handled.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use campanile::id::Slot;
+use campanile::ring::{Completion, PreparedRing, Ring, RingConfig};
+use campanile::time::Clock;
+use campanile::ws::{Opcode, close};
+
+use super::clock::Pacer;
+use super::crowd::Command;
+use super::fault::Fault;
+use super::frames::{self, Fragments, Incoming, Unfit};
+use super::latency::Latencies;
+use super::message;
+use super::shared::{Gauge, Shared};
+
+/// What clients say and what they must hear.
+pub(crate) trait Mode: Send + 'static {
+    /// The number that stands for `{room}` in a connection's URL.
+    fn room(&self, _client: u32) -> u32 {
+        0
+    }
+
+    /// Does what the leading thread asks for.
+    fn command(&mut self, core: &mut Core, command: Command) -> Result<(), Fault>;
+
+    /// A connection is established.
+    fn opened(&mut self, _core: &mut Core, _slot: Slot) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// A whole text has come.
+    fn text(&mut self, core: &mut Core, slot: Slot, text: &[u8]) -> Result<(), Fault>;
+
+    /// Does what is due by the clock, and tells when it wants to be called again.
+    fn due(&mut self, core: &mut Core) -> Result<Option<u64>, Fault>;
+}
+
+/// Handshakes of one thread that may wait for their answers.
+const OPENING_MAX: usize = 128;
+/// How long a handshake may take.
+const HANDSHAKE_US: u64 = 30_000_000;
+/// Longest wait of a turn.
+const TURN: Duration = Duration::from_millis(250);
+/// Buffers that are kept for reuse, and how large they may be.
+const SPARE_MAX: usize = 4096;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// What may wait for one connection that does not read, in bytes or messages, whichever is more.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+const BACKLOG_MESSAGES_MAX: usize = 1024;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Absent,
+    /// The request is on its way; `partial` gathers the answer.
+    Opening,
+    Open,
+    /// Until the ring gives the slot back.
+    Closing,
+}
+
+/// One client: what it has in flight. Both vectors are without memory while they are empty.
+#[derive(Debug, Default)]
+struct Client {
+    /// Frames on their way out.
+    out: Vec<u8>,
+    /// The beginning of a frame whose rest has not come yet.
+    partial: Vec<u8>,
+    phase: Phase,
+    /// An owned send is in flight: `out` waits.
+    is_blocked: bool,
+}
+
+/// The place of a thread among the others. Clients are dealt out in turn: thread `index` has those
+/// whose number is `index` modulo `of`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+}
+
+impl Share {
+    /// How many of the first `count` are this thread's.
+    pub(crate) fn part_of(self, count: usize) -> usize {
+        (count + self.of - 1 - self.index) / self.of
+    }
+
+    /// The number of a client among all.
+    pub(crate) fn client(self, slot: Slot) -> u32 {
+        u32::try_from(slot.index() * self.of + self.index).expect("below 2^23")
+    }
+}
+
+/// The clients of one thread.
+#[derive(Debug)]
+pub(crate) struct Core {
+    ring: Ring,
+    clock: Clock,
+    shared: Arc<Shared>,
+    pub(crate) share: Share,
+    clients: Vec<Client>,
+    message_bytes_max: usize,
+    /// Clients with something to send in the coming turn.
+    ready: Vec<Slot>,
+    spare: Vec<Vec<u8>>,
+    fragments: Fragments,
+    /// The completion that ended the short sends.
+    held: Option<Completion>,
+    /// Slots yet to be opened, and at what pace.
+    to_open: VecDeque<Slot>,
+    open_pacer: Option<Pacer>,
+    /// Those whose answer has not come, with their deadline.
+    opening: VecDeque<(Slot, u64)>,
+    waiting: usize,
+    ticked_s: u32,
+    epoch: u64,
+    /// When this turn's completions came, microseconds.
+    pub(crate) now_us: u64,
+    open: u64,
+    opened_us: u64,
+    pub(crate) sent: u64,
+    /// Messages that must come before the run may end.
+    pub(crate) due: u64,
+    received: u64,
+    received_us: u64,
+    latencies: Latencies,
+}
+
+/// The receive buffers that suit so many clients: the fewer, the larger.
+fn ring_config(clients: usize, message_bytes: usize) -> Result<RingConfig, Fault> {
+    let (recv_buffers, recv_buffer_bytes) = match (clients, message_bytes) {
+        (..=2048, 4096..) => (1024, 16_384),
+        (..=256, _) => (1024, 4096),
+        (257..=2048, _) => (4096, 2048),
+        _ => (16_384, 256),
+    };
+    Ok(RingConfig {
+        sockets_max: u32::try_from(clients).map_err(io::Error::other)?,
+        recv_buffers,
+        recv_buffer_bytes,
+        ..RingConfig::default()
+    })
+}
+
+/// Sets up a ring for so many clients. It may be enabled on another thread.
+pub(crate) fn prepare(clients: usize, message_bytes: usize) -> Result<PreparedRing, Fault> {
+    Ok(Ring::prepare(&ring_config(clients.max(1), message_bytes)?)?)
+}
+
+impl Core {
+    /// Enables the ring for this thread. Messages from the server have at most `message_bytes_max`.
+    pub(crate) fn new(
+        ring: PreparedRing,
+        shared: Arc<Shared>,
+        share: Share,
+        capacity: usize,
+        message_bytes_max: usize,
+    ) -> Result<Self, Fault> {
+        let ring = ring.enable()?;
+        if (ring.sockets_max() as usize) < capacity {
+            let most = ring.sockets_max();
+            return Err(Fault::Impossible(format!(
+                "{capacity} connections for one thread, but RLIMIT_NOFILE allows {most}"
+            )));
+        }
+        let mut clients = Vec::new();
+        clients.resize_with(capacity, Client::default);
+        Ok(Self {
+            ring,
+            clock: Clock::start(),
+            now_us: shared.origin.us(),
+            shared,
+            share,
+            clients,
+            message_bytes_max,
+            ready: Vec::new(),
+            spare: Vec::new(),
+            fragments: Fragments::default(),
+            held: None,
+            to_open: VecDeque::new(),
+            open_pacer: None,
+            opening: VecDeque::new(),
+            waiting: 0,
+            ticked_s: 0,
+            epoch: 0,
+            open: 0,
+            opened_us: 0,
+            sent: 0,
+            due: 0,
+            received: 0,
+            received_us: 0,
+            latencies: Latencies::new(),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn read_clock(&mut self) {
+        self.now_us = self.shared.origin.us();
+    }
+
+    fn gauge(&self) -> &Gauge {
+        &self.shared.gauges[self.share.index]
+    }
+
+    /// Opens clients so that the first `count` of all threads are open, `per_s` a second of them all.
+    pub(crate) fn open_until(&mut self, count: usize, per_s: Option<f64>) {
+        let of_ours = self.share.part_of(count).min(self.clients.len());
+        for index in 0..of_ours {
+            if self.clients[index].phase == Phase::Absent {
+                self.to_open
+                    .push_back(Slot(u32::try_from(index).expect("a slot")));
+            }
+        }
+        let Share { index, of } = self.share;
+        self.open_pacer = per_s.map(|per_s| Pacer::new(self.now_us, per_s, index, of));
+    }
+
+    /// Closes a connection with a reset. What it has not sent is not sent.
+    fn close(&mut self, slot: Slot) {
+        let client = &mut self.clients[slot.index()];
+        match client.phase {
+            Phase::Absent | Phase::Closing => return,
+            Phase::Opening => self.waiting -= 1,
+            Phase::Open => self.open -= 1,
+        }
+        client.phase = Phase::Closing;
+        client.is_blocked = false;
+        client.out = Vec::new();
+        client.partial = Vec::new();
+        self.fragments.forget(slot);
+        self.ready.retain(|&ready| ready != slot);
+        self.ring.close(slot);
+    }
+
+    /// Closes all. (To drop a ring with very many of them takes the kernel a time that grows with
+    /// their square, to cancel what is armed.)
+    pub(crate) fn close_all(&mut self) {
+        self.to_open.clear();
+        self.ready.clear();
+        for index in 0..self.clients.len() {
+            self.close(Slot(u32::try_from(index).expect("a slot")));
+        }
+    }
+
+    /// Opens what is to be opened and may be by now. Returns when it wants to go on.
+    fn open_due<M: Mode>(&mut self, mode: &M) -> Result<Option<u64>, Fault> {
+        while self.waiting < OPENING_MAX && !self.to_open.is_empty() {
+            if let Some(pacer) = &mut self.open_pacer
+                && pacer.take(self.now_us).is_none()
+            {
+                return Ok(Some(pacer.next_us()));
+            }
+            let slot = self.to_open.pop_front().expect("it is not empty");
+            let user = self.share.client(slot);
+            let number = self
+                .shared
+                .handshakes
+                .connect()
+                .map_err(|error| Fault::Socket {
+                    client: user,
+                    error,
+                })?;
+            self.ring.adopt(slot, number);
+            self.ring.promote(slot);
+            self.clients[slot.index()].phase = Phase::Opening;
+            self.opening.push_back((slot, self.now_us + HANDSHAKE_US));
+            self.waiting += 1;
+            let shared = Arc::clone(&self.shared);
+            self.queue(slot, |out| {
+                shared.handshakes.request_into(out, user, mode.room(user));
+            })?;
+        }
+        while let Some(&(slot, deadline)) = self.opening.front() {
+            if self.clients[slot.index()].phase != Phase::Opening {
+                self.opening.pop_front();
+            } else if deadline < self.now_us {
+                let what = format!("no answer within {} s", HANDSHAKE_US / 1_000_000);
+                let client = self.share.client(slot);
+                return Err(Fault::Handshake { client, what });
+            } else {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// One turn: opens and sends what is due, waits, handles what has come.
+    pub(crate) fn turn<M: Mode>(&mut self, mode: &mut M) -> Result<(), Fault> {
+        let wake_us = [self.open_due(mode)?, mode.due(self)?];
+        let wait_us = wake_us
+            .iter()
+            .flatten()
+            .map(|wake_us| wake_us.saturating_sub(self.now_us))
+            .min();
+        let timeout = wait_us.map_or(TURN, |us| TURN.min(Duration::from_micros(us)));
+        let Self {
+            ring,
+            clients,
+            ready,
+            ..
+        } = self;
+        ring.submit_and_wait(Some(timeout), |batch| {
+            for &slot in ready.iter() {
+                batch.send(slot, &clients[slot.index()].out);
+            }
+        })?;
+        self.read_clock();
+        self.take_shorts()?;
+        while let Some(completion) = self.held.take().or_else(|| self.ring.next_completion()) {
+            self.complete(mode, completion)?;
+        }
+        let now = self.clock.now();
+        if now.seconds() > self.ticked_s {
+            self.ticked_s = now.seconds();
+            self.ring.tick(now);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Tells the leading thread where this one stands.
+    fn publish(&mut self) {
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        if epoch != self.epoch || self.latencies.is_due(self.now_us) {
+            let gauge = &self.shared.gauges[self.share.index];
+            let is_measuring = self.epoch % 2 == 1;
+            self.latencies
+                .hand_over(self.now_us, &mut gauge.published(), is_measuring);
+            self.epoch = epoch;
+        }
+        let gauge = self.gauge();
+        gauge.sent.store(self.sent, Ordering::Release);
+        gauge.due.store(self.due, Ordering::Release);
+        gauge.received_us.store(self.received_us, Ordering::Release);
+        gauge.received.store(self.received, Ordering::Release);
+        gauge.opened_us.store(self.opened_us, Ordering::Release);
+        gauge.open.store(self.open, Ordering::Release);
+        let sockets = u64::from(self.ring.sockets_open());
+        gauge.sockets.store(sockets, Ordering::Release);
+        gauge.epoch.store(self.epoch, Ordering::Release);
+    }
+
+    /// What a full socket did not take is sent on by the ring; all else was sent.
+    fn take_shorts(&mut self) -> Result<(), Fault> {
+        while let Some(completion) = self.ring.next_completion() {
+            let Completion::Short { slot, taken } = completion else {
+                self.held = Some(completion);
+                break;
+            };
+            let client = &mut self.clients[slot.index()];
+            client.is_blocked = true;
+            let mut rest = std::mem::take(&mut client.out);
+            rest.drain(..taken);
+            self.ring.send_owned(slot, rest);
+        }
+        while let Some(slot) = self.ready.pop() {
+            let out = std::mem::take(&mut self.clients[slot.index()].out);
+            self.recycle(out);
+        }
+        Ok(())
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let is_useful = (1..=SPARE_BYTES_MAX).contains(&buffer.capacity());
+        if is_useful && self.spare.len() < SPARE_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    fn complete<M: Mode>(&mut self, mode: &mut M, completion: Completion) -> Result<(), Fault> {
+        match completion {
+            Completion::Received(slot, lease) => self.receive(mode, slot, &lease),
+            Completion::Sent(slot, bytes) => {
+                self.recycle(bytes);
+                let client = &mut self.clients[slot.index()];
+                client.is_blocked = false;
+                if !client.out.is_empty() {
+                    self.ready.push(slot);
+                }
+                Ok(())
+            }
+            Completion::EndOfStream(slot) => self.ended(slot),
+            Completion::Failed(slot, errno) => {
+                let (client, error) =
+                    (self.share.client(slot), io::Error::from_raw_os_error(errno));
+                Err(Fault::Socket { client, error })
+            }
+            Completion::Released(slot) => {
+                self.clients[slot.index()] = Client::default();
+                Ok(())
+            }
+            Completion::Woken | Completion::Progress(_) => Ok(()),
+            other => Err(io::Error::other(format!("unexpected: {other:?}")).into()),
+        }
+    }
+
+    fn ended(&self, slot: Slot) -> Result<(), Fault> {
+        let client = self.share.client(slot);
+        match self.clients[slot.index()].phase {
+            Phase::Opening => Err(Fault::Handshake {
+                client,
+                what: "the server has ended the connection".to_owned(),
+            }),
+            _ => Err(Fault::Ended { client }),
+        }
+    }
+
+    fn receive<M: Mode>(&mut self, mode: &mut M, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
+        let client = &mut self.clients[slot.index()];
+        if client.phase == Phase::Opening {
+            return self.answer(mode, slot, bytes);
+        }
+        let mut bytes = bytes;
+        let mut partial = std::mem::take(&mut client.partial);
+        if !partial.is_empty() {
+            if !self.gather(slot, &mut partial, &mut bytes)? {
+                self.clients[slot.index()].partial = partial;
+                return Ok(());
+            }
+            let rest = self.frames(mode, slot, &partial)?;
+            debug_assert!(rest.is_empty(), "it was gathered to its end");
+            partial.clear();
+        }
+        let rest = self.frames(mode, slot, bytes)?;
+        if rest.is_empty() {
+            self.recycle(partial);
+        } else {
+            if partial.capacity() == 0 {
+                partial = self.spare.pop().unwrap_or_default();
+            }
+            partial.extend_from_slice(rest);
+            self.clients[slot.index()].partial = partial;
+        }
+        Ok(())
+    }
+
+    /// Moves the rest of the frame that has begun from `bytes` to `partial`. Whether it is whole.
+    fn gather(&self, slot: Slot, partial: &mut Vec<u8>, bytes: &mut &[u8]) -> Result<bool, Fault> {
+        loop {
+            let wanted = frames::wanted(partial);
+            let wanted = usize::try_from(wanted)
+                .ok()
+                .filter(|&wanted| wanted <= self.message_bytes_max + 10)
+                .ok_or_else(|| Fault::TooBig {
+                    client: self.share.client(slot),
+                    bytes: wanted,
+                })?;
+            let missing = wanted - partial.len();
+            if missing == 0 {
+                return Ok(true);
+            }
+            if bytes.is_empty() {
+                return Ok(false);
+            }
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            if partial.capacity() < wanted {
+                partial.reserve_exact(missing);
+            }
+            partial.extend_from_slice(now);
+            *bytes = later;
+        }
+    }
+
+    /// The answer to the opening handshake, and perhaps what follows it at once.
+    fn answer<M: Mode>(&mut self, mode: &mut M, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
+        let user = self.share.client(slot);
+        let mut head = std::mem::take(&mut self.clients[slot.index()].partial);
+        let gathered = if head.is_empty() {
+            bytes
+        } else {
+            head.extend_from_slice(bytes);
+            &head
+        };
+        let checked = self.shared.handshakes.check(gathered, user);
+        let checked = checked.map_err(|what| Fault::Handshake { client: user, what })?;
+        let Some(length) = checked else {
+            if head.is_empty() {
+                head.extend_from_slice(bytes);
+            }
+            self.clients[slot.index()].partial = head;
+            return Ok(());
+        };
+        self.clients[slot.index()].phase = Phase::Open;
+        self.waiting -= 1;
+        self.open += 1;
+        self.opened_us = self.now_us;
+        mode.opened(self, slot)?;
+        if length < gathered.len() {
+            self.receive(mode, slot, &gathered[length..])?;
+        }
+        Ok(())
+    }
+
+    /// Handles whole frames; returns what follows them.
+    fn frames<'b, M: Mode>(
+        &mut self,
+        mode: &mut M,
+        slot: Slot,
+        mut bytes: &'b [u8],
+    ) -> Result<&'b [u8], Fault> {
+        const WHOLE_TEXT: u8 = 0x81;
+        loop {
+            // Nearly all are short whole texts.
+            if let [WHOLE_TEXT, length @ 0..=125, rest @ ..] = bytes
+                && self.fragments.is_empty()
+            {
+                let Some((text, rest)) = rest.split_at_checked(usize::from(*length)) else {
+                    return Ok(bytes);
+                };
+                mode.text(self, slot, text)?;
+                bytes = rest;
+                continue;
+            }
+            let decoded = frames::header(bytes, self.message_bytes_max);
+            let Some((header, header_bytes, frame_bytes)) =
+                decoded.map_err(|unfit| self.unfit(slot, unfit))?
+            else {
+                return Ok(bytes);
+            };
+            let Some((frame, rest)) = bytes.split_at_checked(frame_bytes) else {
+                return Ok(bytes);
+            };
+            self.frame(mode, slot, header, &frame[header_bytes..])?;
+            bytes = rest;
+        }
+    }
+
+    fn unfit(&self, slot: Slot, unfit: Unfit) -> Fault {
+        let client = self.share.client(slot);
+        match unfit {
+            Unfit::Violation(violation) => Fault::Frame { client, violation },
+            Unfit::TooBig(bytes) => Fault::TooBig { client, bytes },
+        }
+    }
+
+    fn frame<M: Mode>(
+        &mut self,
+        mode: &mut M,
+        slot: Slot,
+        header: campanile::ws::Header,
+        payload: &[u8],
+    ) -> Result<(), Fault> {
+        let mut fragments = std::mem::take(&mut self.fragments);
+        let incoming = fragments
+            .take(slot, header, payload, self.message_bytes_max)
+            .map_err(|unfit| self.unfit(slot, unfit))?;
+        let client = self.share.client(slot);
+        let result = match incoming {
+            Incoming::Text(text) => mode.text(self, slot, text),
+            Incoming::Binary => Err(Fault::Corrupt {
+                client,
+                what: "it is binary".to_owned(),
+            }),
+            Incoming::Ping(payload) => self.queue(slot, |out| {
+                message::frame_into(out, Opcode::Pong, payload);
+            }),
+            Incoming::Close(payload) => Err(Fault::Closed {
+                client,
+                close: close_text(payload),
+            }),
+            Incoming::Nothing => Ok(()),
+        };
+        self.fragments = fragments;
+        result
+    }
+
+    /// Counts a message that was checked. `sent_us`: when it was sent, or due.
+    #[inline]
+    pub(crate) fn count(&mut self, sent_us: u64) {
+        self.received += 1;
+        self.received_us = self.now_us;
+        self.latencies.record(self.now_us.saturating_sub(sent_us));
+    }
+
+    /// Appends to what a client sends in the coming turn.
+    #[inline]
+    pub(crate) fn queue(
+        &mut self,
+        slot: Slot,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Fault> {
+        let client = &mut self.clients[slot.index()];
+        if client.out.is_empty() {
+            if client.out.capacity() == 0 {
+                client.out = self.spare.pop().unwrap_or_default();
+            }
+            if !client.is_blocked {
+                self.ready.push(slot);
+            }
+        }
+        write(&mut client.out);
+        let bytes = client.out.len();
+        let bytes_max = BACKLOG_BYTES_MAX.max(BACKLOG_MESSAGES_MAX * self.message_bytes_max);
+        if bytes > bytes_max {
+            let client = self.share.client(slot);
+            return Err(Fault::Backlog { client, bytes });
+        }
+        Ok(())
+    }
+}
+
+/// A close frame's code and reason, for people.
+fn close_text(payload: &[u8]) -> String {
+    match close::decode(payload) {
+        Ok(Some((code, reason))) => format!("{code} {reason}"),
+        Ok(None) => "without a code".to_owned(),
+        Err(violation) => format!("with a damaged code: {violation:?}"),
+    }
+}
