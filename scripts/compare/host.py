@@ -14,7 +14,7 @@ from servers import ROOT
 def first_line(*command: str) -> str:
     if not shutil.which(command[0]):
         return "none"
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return (done.stdout.splitlines() or ["unknown"])[0]
 
 

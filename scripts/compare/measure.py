@@ -80,7 +80,8 @@ def load(pid: int, workload: Workload, port: int, conditions: Conditions) -> dic
         command += ["--core", str(conditions.cores[1]), "--server-core", str(conditions.cores[0])]
     with tempfile.NamedTemporaryFile(dir=TARGET, suffix=".json") as answer:
         command += ["--json", answer.name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=conditions.seconds + LOAD_S)
+        wait = conditions.seconds + LOAD_S
+        done = subprocess.run(command, capture_output=True, text=True, timeout=wait, check=False)
         text = Path(answer.name).read_text()
     record = {"load_command": shown(["campanile", *command[1:-1], "FILE"])}
     if text:

@@ -6,10 +6,10 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
-from results import OURS, Results, number  # noqa: E402
-from workloads import IDLE, LATENCIES, Workload  # noqa: E402
+from results import OURS, Results, number
+from workloads import IDLE, LATENCIES, Workload
 
 # Contrast of the ink against white and against black: 4.5 to 1 each.
 INK = "#767676"

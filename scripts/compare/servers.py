@@ -21,7 +21,7 @@ class Unavailable(Exception):
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
     """Runs a build. What it says is shown only if it fails."""
     shown = " ".join(str(word) for word in command)
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{shown} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 

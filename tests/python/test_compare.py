@@ -7,9 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/compare"))
 
-import report  # noqa: E402
-from results import Results, Spread, number  # noqa: E402
-from workloads import WORKLOADS  # noqa: E402
+import report
+from results import Results, Spread, number
+from workloads import WORKLOADS
 
 ECHO = WORKLOADS[0]
 FULL, IDLE = {"load_cpu_share": 0.99, "server_cpu_share": 0.8}, {"load_cpu_share": 0.9, "server_cpu_share": 0.99}
