@@ -27,6 +27,8 @@ type Socket = WebSocketStream<TcpStream>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let (port, app) = arguments();
+    // Else the first connection calibrates it.
+    sockudo_ws::init_clock();
     let listener = TcpListener::from_std(listen(port)?)?;
     let topics = Arc::new(PubSub::new());
     loop {
