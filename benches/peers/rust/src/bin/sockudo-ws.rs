@@ -13,10 +13,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Recommended by the library for production.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const TOPIC: &str = "everybody";
 const HEAD_BYTES: usize = 4096;
 /// Messages that are taken from a subscriber's channel before they are flushed.
@@ -27,6 +23,8 @@ type Socket = WebSocketStream<TcpStream>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let (port, app) = arguments();
+    // Else the first connection calibrates it.
+    sockudo_ws::init_clock();
     let listener = TcpListener::from_std(listen(port)?)?;
     let topics = Arc::new(PubSub::new());
     loop {
