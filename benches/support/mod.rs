@@ -46,7 +46,7 @@ pub(crate) fn at_full_size(count: usize) -> usize {
     let is_given = |option| std::env::args().any(|argument| argument == option);
     match is_given("--bench") && !is_given("--test") {
         true => count,
-        false => count.min(1000),
+        false => count / 500,
     }
 }
 
