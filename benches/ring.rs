@@ -138,23 +138,27 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
             Ok::<(), Box<dyn Error>>(())
         };
-    stage("a poll on each", &mut bench, &mut Bench::settle)?;
-    stage(
-        "first byte: poll to receive",
-        &mut bench,
-        &mut Bench::exchange,
-    )?;
-    stage("second byte", &mut bench, &mut Bench::exchange)?;
-    stage("quiet: receive to poll", &mut bench, &mut |bench| {
-        let ticks = bench.far_ends.len() as u64 / 4096 + 1;
-        let first = u64::from(QUIET_SECONDS);
-        (first..first + ticks).try_for_each(|second| bench.tick(second))
+    // Long after their requests.
+    let mut second = u64::from(QUIET_SECONDS) * 2;
+    stage("a poll on each", &mut bench, &mut |bench| {
+        bench.tick(second)
     })?;
     stage(
-        "third byte: poll to receive",
+        "first byte: received once",
         &mut bench,
         &mut Bench::exchange,
     )?;
+    stage(
+        "second byte: poll to multishot",
+        &mut bench,
+        &mut Bench::exchange,
+    )?;
+    stage("third byte: multishot", &mut bench, &mut Bench::exchange)?;
+    stage("quiet: multishot to poll", &mut bench, &mut |bench| {
+        second += u64::from(QUIET_SECONDS);
+        let ticks = bench.far_ends.len() as u64 / 4096 + 1;
+        (second..second + ticks).try_for_each(|second| bench.tick(second))
+    })?;
     println!("{count} connections, both ends in this process");
     println!("{:30} {:>12} {:>12}", "", "CPU, µs each", "slab, B each");
     let first = stages[0].slab_bytes as f64;

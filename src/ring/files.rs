@@ -115,10 +115,11 @@ impl Ring {
     ///
     /// Panics if the slot is not in its HTTP phase.
     pub fn promote(&mut self, slot: Slot) {
+        let now = self.now_seconds;
         let socket = self.socket_mut(slot);
         assert_eq!(socket.phase, Phase::Ordinary);
         assert!(!socket.flags.has(Flags::CLOSING));
-        let number = socket.become_direct();
+        let number = socket.become_direct(now);
         let into_table = socket.user_data(Operation::Promote, slot);
         let close = socket.user_data(Operation::CloseOrdinary, slot);
         let offset = i32::try_from(slot.0).expect("a slot is below 2^20");

@@ -6,14 +6,18 @@
 //!    ▲  ▲───── release ──────┘ │ close                 │ close
 //!    └──── last completion ────┴──── closing ──────────┘
 //!
-//!              readiness                  quiet, or no buffer
-//!   Poll ──────────────────► Many ──────────────────► (cancel, last completion) ──► Poll
-//!    └─ ordinary ─► Once ─► Nothing                                        (reading, Direct)
+//!           again within the quiet time            quiet, or no buffer
+//!   Poll ────────────────────────────────► Many ─────────────────────► (cancelled) ─► Poll
+//!    └───── first readiness ─► Once ─► Poll                            (reading, Direct)
+//!    └───── ordinary ────────► Once ─► Nothing
 //! ```
 //! An idle connection costs one single-shot poll and no buffer (256 bytes of kernel memory; an armed
-//! receive would cost 745 to 860). At its first readiness it gets a multishot receive, because to
-//! poll before every message costs 25 % in fan-out. A poll is level-triggered when armed, so nothing
-//! that arrives in between is missed.
+//! receive would cost 745 to 860). A first message, or a pong, is received once. Only a second one
+//! soon after it makes the connection busy: it gets a multishot receive, because to poll before every
+//! message costs 25 % in fan-out. To take that back costs a cancel, for which the kernel searches one
+//! of 256 lists of everything that is armed on the ring: a connection that says something once a
+//! minute must not come to that. A poll is level-triggered when armed, so nothing that arrives in
+//! between is missed.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -134,11 +138,11 @@ impl Socket {
         self.word.cast_signed()
     }
 
-    /// Promotes the socket and gives up the ordinary descriptor.
-    pub(super) fn become_direct(&mut self) -> RawFd {
+    /// Promotes the socket, whose request has just come, and gives up the ordinary descriptor.
+    pub(super) fn become_direct(&mut self, now: u32) -> RawFd {
         let number = self.number();
         self.phase = Phase::Direct;
-        self.word = 0;
+        self.heard(now);
         number
     }
 
@@ -333,13 +337,16 @@ impl Ring {
         if cqe.result < 0 && !is_passing(-cqe.result) {
             return self.fail_reading(slot, -cqe.result);
         }
-        if self.socket(slot).may_read() {
-            match self.socket(slot).phase {
-                Phase::Direct if cqe.result >= 0 => self.arm(slot, Reading::Many),
-                Phase::Ordinary if cqe.result >= 0 => self.arm(slot, Reading::Once),
-                Phase::Direct | Phase::Ordinary => self.arm(slot, Reading::Poll),
-                Phase::Free => unreachable!("may_read excludes free slots"),
-            }
+        let socket = self.socket(slot);
+        if socket.may_read() {
+            let is_busy = socket.phase == Phase::Direct
+                && socket.quiet_for(self.now_seconds) < self.quiet_seconds;
+            let reading = match cqe.result {
+                ..0 => Reading::Poll,
+                _ if is_busy => Reading::Many,
+                _ => Reading::Once,
+            };
+            self.arm(slot, reading);
         }
         None
     }
@@ -385,18 +392,16 @@ impl Ring {
         let now = self.now_seconds;
         let socket = self.socket_mut(slot);
         socket.heard(now);
-        let is_busy = cqe.operation == Operation::ReceiveMany && !was_cancelled;
         if cqe.has_more() || socket.phase == Phase::Ordinary || !socket.may_read() {
             return;
         }
-        // The kernel may end a multishot at any time without an error (liburing 758, 805).
-        self.queues.counters.rearms += 1;
-        let reading = if is_busy {
-            Reading::Many
+        if cqe.operation == Operation::ReceiveMany && !was_cancelled {
+            // The kernel may end a multishot at any time without an error (liburing 758, 805).
+            self.queues.counters.rearms += 1;
+            self.arm(slot, Reading::Many);
         } else {
-            Reading::Poll
-        };
-        self.arm(slot, reading);
+            self.arm(slot, Reading::Poll);
+        }
     }
 
     fn starve(&mut self, slot: Slot) {
