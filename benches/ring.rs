@@ -35,6 +35,22 @@ struct Stage {
     cpu_us: f64,
 }
 
+impl Stage {
+    fn reach(
+        name: &'static str,
+        bench: &mut Bench,
+        act: impl FnOnce(&mut Bench) -> Result<(), Box<dyn Error>>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let before = cpu_us()?;
+        act(bench)?;
+        Ok(Self {
+            name,
+            slab_bytes: slab_bytes()?,
+            cpu_us: cpu_us()? - before,
+        })
+    }
+}
+
 impl Bench {
     fn connect(count: usize) -> Result<Self, Box<dyn Error>> {
         let config = RingConfig {
@@ -126,39 +142,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         .min(most);
 
     let mut bench = Bench::connect(count)?;
-    let mut stages = Vec::new();
-    let mut stage =
-        |name, bench: &mut Bench, act: &mut dyn FnMut(&mut Bench) -> Result<(), Box<dyn Error>>| {
-            let before = cpu_us()?;
-            act(bench)?;
-            stages.push(Stage {
-                name,
-                slab_bytes: slab_bytes()?,
-                cpu_us: cpu_us()? - before,
-            });
-            Ok::<(), Box<dyn Error>>(())
-        };
     // Long after their requests.
-    let mut second = u64::from(QUIET_SECONDS) * 2;
-    stage("a poll on each", &mut bench, &mut |bench| {
-        bench.tick(second)
-    })?;
-    stage(
-        "first byte: received once",
-        &mut bench,
-        &mut Bench::exchange,
-    )?;
-    stage(
-        "second byte: poll to multishot",
-        &mut bench,
-        &mut Bench::exchange,
-    )?;
-    stage("third byte: multishot", &mut bench, &mut Bench::exchange)?;
-    stage("quiet: multishot to poll", &mut bench, &mut |bench| {
-        second += u64::from(QUIET_SECONDS);
+    let request = 2 * u64::from(QUIET_SECONDS);
+    let rest = |bench: &mut Bench| bench.tick(request);
+    let go_quiet = |bench: &mut Bench| {
+        // Each tick takes a bounded number of connections back.
         let ticks = bench.far_ends.len() as u64 / 4096 + 1;
-        (second..second + ticks).try_for_each(|second| bench.tick(second))
-    })?;
+        let first = request + u64::from(QUIET_SECONDS);
+        (first..first + ticks).try_for_each(|second| bench.tick(second))
+    };
+    let stages = [
+        Stage::reach("a poll on each", &mut bench, rest)?,
+        Stage::reach("first byte: received once", &mut bench, Bench::exchange)?,
+        Stage::reach("second byte: to multishot", &mut bench, Bench::exchange)?,
+        Stage::reach("third byte: by multishot", &mut bench, Bench::exchange)?,
+        Stage::reach("quiet: multishot to poll", &mut bench, go_quiet)?,
+    ];
     println!("{count} connections, both ends in this process");
     println!("{:30} {:>12} {:>12}", "", "CPU, µs each", "slab, B each");
     let first = stages[0].slab_bytes as f64;

@@ -267,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn a_place_costs_a_generation_beside_its_value() {
+        type Record = (Box<u8>, [u8; 40]);
+        let generation = align_of::<Record>();
+        assert_eq!(size_of::<Entry<Record>>(), size_of::<Record>() + generation);
+    }
+
+    #[test]
     fn the_lowest_chunk_with_room_is_filled_first() {
         let mut slab = Slab::with_capacity_max(u32::MAX);
         for n in 0..3 * CHUNK {

@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn a_dropped_ring_cancels_each_operation_by_name_and_closes_every_socket() {
     // What broke: cancelling all in one go, which takes the kernel a time that grows with the square
-    // of what is armed; 17,000 polls took seconds. The last resort must not be needed.
+    // of what is armed. The last resort must not be needed.
     const SOCKETS: u32 = 1500;
     raise_nofile().unwrap();
     let mut ring = Ring::prepare(&RingConfig::default())
