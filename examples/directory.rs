@@ -1,14 +1,20 @@
 //! Everybody has a name, given as `?user=`. A text beginning with `@name ` goes to that user only,
 //! wherever that user's connections are, as it was sent; any other text goes to everybody.
+//! `/stats` tells over plain HTTP who is there and what the server has counted.
 //!
 //! `cargo run --release --example directory -- --listen 127.0.0.1:9004 --shards 1`, and a client on
 //! `ws://127.0.0.1:9004/?user=ann`.
 
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
 use campanile::http::Refusal;
 use campanile::limits::USER_ID_BYTES_MAX;
+use campanile::metrics::Counters;
 use campanile::shard::Accept;
-use campanile::{App, Message, Request, Server, Socket, StartError, Upgrade};
+use campanile::{App, Message, Request, Server, ServerHandle, Socket, StartError, Upgrade};
 use http::StatusCode;
+use serde_json::{Map, Value, json};
 
 struct Directory;
 
@@ -40,12 +46,32 @@ impl App for Directory {
     }
 }
 
+async fn stats(State(handle): State<ServerHandle<Directory>>) -> Result<Json<Value>, StatusCode> {
+    let stats = handle.stats().await;
+    let stats = stats.map_err(|_busy| StatusCode::SERVICE_UNAVAILABLE)?;
+    let mut counters = Counters::default();
+    for shard in &stats.shards {
+        counters.merge(&shard.counters);
+    }
+    let counters = counters
+        .iter()
+        .map(|(name, count)| (name.to_owned(), count.into()));
+    Ok(Json(json!({
+        "users": stats.total_users,
+        "connections": stats.total_connections,
+        "shards": stats.shards.len(),
+        "ping_period_s": arguments::generous().ping_period.as_secs(),
+        "counters": counters.collect::<Map<String, Value>>(),
+    })))
+}
+
 fn main() -> Result<(), StartError> {
     let (listen, shards) = arguments::parse();
     Server::new(|_shard| Directory)
         .listen(listen)
         .shards(shards)
         .options(arguments::generous())
+        .router_with(|handle| Router::new().route("/stats", get(stats)).with_state(handle))
         .run()
 }
 
