@@ -113,8 +113,8 @@ impl<'bytes> Sink<'bytes> for RingSink<'_, '_, 'bytes> {
 }
 
 impl<A: App> Worker<A> {
-    /// Runs the shard until it has shut down; returns what it has counted. A panic ends the process: the connections of this
-    /// shard would otherwise hang for ever, unseen.
+    /// Runs the shard until it has shut down; returns what it has counted. A panic ends the process:
+    /// the connections of this shard would otherwise hang for ever, unseen.
     pub(super) fn run(self, factory: impl FnOnce() -> A) -> Counters {
         let id = self.id;
         catch_unwind(AssertUnwindSafe(|| self.serve(factory))).unwrap_or_else(|_| {
