@@ -1,4 +1,4 @@
-//! What a mail between two shards costs, and what a wake costs.
+//! What a mail between two shards costs, what a wake costs, and what looking for mail costs.
 //!
 //! The peer's thread is pinned to another core than the measured one, where there are two.
 
@@ -12,7 +12,7 @@ use campanile::id::ShardId;
 use campanile::mesh::{Endpoint, mesh};
 use campanile::ring::{Completion, Ring, RingConfig};
 use core_affinity::CoreId;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const HERE: ShardId = ShardId(0);
 const THERE: ShardId = ShardId(1);
@@ -108,6 +108,23 @@ fn messages(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a turn pays for looking at queues in which there is nothing, by number of shards.
+fn empty(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mesh/nothing");
+    for shards in [2, 8, 64, 256] {
+        let (mut endpoints, _outside) = mesh::<usize>(shards, 1);
+        let endpoint = &mut endpoints[0];
+        group.bench_function(BenchmarkId::new("receive_and_park", shards), |b| {
+            b.iter(|| {
+                assert!(endpoint.receive().is_none());
+                assert!(endpoint.park());
+                endpoint.unpark();
+            });
+        });
+    }
+    group.finish();
+}
+
 fn small() -> RingConfig {
     RingConfig {
         sockets_max: 16,
@@ -186,5 +203,5 @@ fn wakes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, messages, wakes);
+criterion_group!(benches, messages, empty, wakes);
 criterion_main!(benches);

@@ -1,5 +1,7 @@
 //! Plain counters of one shard: no lock, no atomic; a snapshot goes out by mail.
 
+use std::fmt;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What a shard has counted since it began. All but the gauges only grow.
@@ -15,6 +17,18 @@ macro_rules! counters {
             /// Names and values, in order of declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+
+        /// `name=value name=value ..`, without those that are zero.
+        impl fmt::Display for Counters {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let counted = self.iter().filter(|&(_, value)| value > 0);
+                for (place, (name, value)) in counted.enumerate() {
+                    let space = if place > 0 { " " } else { "" };
+                    write!(f, "{space}{name}={value}")?;
+                }
+                Ok(())
             }
         }
     };
@@ -73,4 +87,26 @@ counters! {
     completion_overflows,
     /// Times that accepting paused for want of descriptors or memory.
     accept_pauses,
+    /// Calls of `io_uring_enter(2)`: about one a turn, and one for each 256 sends beyond the first.
+    enters,
+    /// Sends handed to the kernel by reference, one per connection and turn.
+    sends,
+    /// Sleeping shards that were woken because there was mail for them.
+    wakes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_counted_is_not_shown() {
+        let counters = Counters {
+            opened: 3,
+            wakes: 2,
+            ..Counters::default()
+        };
+        assert_eq!(counters.to_string(), "opened=3 wakes=2");
+        assert_eq!(Counters::default().to_string(), "");
+    }
 }

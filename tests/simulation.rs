@@ -114,6 +114,9 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
             "receive_buffers_exhausted",
             "completion_overflows",
             "accept_pauses",
+            "enters",
+            "sends",
+            "wakes",
         ];
         for (name, count) in sum.counters.iter().filter(|(name, _)| !idle.contains(name)) {
             assert!(count > 0, "{name} never happens");

@@ -1,11 +1,16 @@
-//! `--listen ADDR` and `--shards N`, and options that get in nobody's way.
+//! `--listen ADDR` and `--shards N`, a log as `RUST_LOG` says, and options that get in nobody's way.
 
 use campanile::shard::Options;
+use tracing_subscriber::EnvFilter;
 
-/// Reads the command line.
+/// Reads the command line, and starts the log: of errors, and of what `RUST_LOG` adds.
 ///
 /// Panics, with what was expected, if it is wrong.
 pub(crate) fn parse() -> (String, usize) {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     let (mut listen, mut shards) = ("127.0.0.1:9001".to_owned(), 0);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {

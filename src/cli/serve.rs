@@ -11,10 +11,7 @@ use campanile::{Server, StartError};
 /// Runs the server. Logging is set up and the configuration has been announced.
 pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     match serve(config, origin) {
-        Ok(()) => {
-            tracing::info!("ended");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("the server cannot start: {error}");
             ExitCode::FAILURE

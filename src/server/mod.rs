@@ -37,6 +37,7 @@ pub use handle::{Busy, ServerHandle, ShardStats, Stats};
 use crate::id::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 use crate::mesh::mesh;
+use crate::metrics::Counters;
 use crate::ring::{self, PreparedRing, Ring, RingConfig};
 use crate::service::{Service, ServiceMail};
 use crate::shard::{App, Mail, Options, Shared};
@@ -233,7 +234,7 @@ where
 /// A server that runs.
 pub struct Running<A: App> {
     handle: ServerHandle<A>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<Counters>>,
     service: Service,
     addresses: Vec<SocketAddr>,
 }
@@ -268,12 +269,19 @@ impl<A: App> Running<A> {
 
     /// Waits until the server has shut down: after [`ServerHandle::shutdown`], or a signal if
     /// [`stop_on_signals`](Running::stop_on_signals) was called.
-    pub fn wait(self) {
+    ///
+    /// Returns what all shards together have counted, and logs it.
+    pub fn wait(self) -> Counters {
+        let mut counted = Counters::default();
         for worker in self.workers {
             // A shard that panics has aborted the process; there is nothing to be told here.
-            let _ = worker.join();
+            if let Ok(counters) = worker.join() {
+                counted.merge(&counters);
+            }
         }
         self.service.stop();
+        tracing::info!("ended: {counted}");
+        counted
     }
 }
 

@@ -10,6 +10,7 @@ use core_affinity::CoreId;
 use super::ToService;
 use crate::id::{ShardId, Slot};
 use crate::mesh::Endpoint;
+use crate::metrics::Counters;
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
 use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
@@ -112,17 +113,17 @@ impl<'bytes> Sink<'bytes> for RingSink<'_, '_, 'bytes> {
 }
 
 impl<A: App> Worker<A> {
-    /// Runs the shard until it has shut down. A panic ends the process: the connections of this
-    /// shard would otherwise hang for ever, unseen.
-    pub(super) fn run(self, factory: impl FnOnce() -> A) {
+    /// Runs the shard until it has shut down; returns what it has counted. A panic ends the process:
+    /// the connections of this shard would otherwise hang for ever, unseen.
+    pub(super) fn run(self, factory: impl FnOnce() -> A) -> Counters {
         let id = self.id;
-        if catch_unwind(AssertUnwindSafe(|| self.serve(factory))).is_err() {
+        catch_unwind(AssertUnwindSafe(|| self.serve(factory))).unwrap_or_else(|_| {
             tracing::error!(shard = %id, "a shard has panicked; the process ends");
             std::process::abort();
-        }
+        })
     }
 
-    fn serve(self, factory: impl FnOnce() -> A) {
+    fn serve(self, factory: impl FnOnce() -> A) -> Counters {
         if let Some(core) = self.core {
             core_affinity::set_for_current(core);
         }
@@ -155,7 +156,7 @@ impl<A: App> Worker<A> {
             drain_ends_ms: None,
             held: Vec::new(),
         };
-        turns.run();
+        turns.run()
     }
 }
 
@@ -177,7 +178,8 @@ struct Turns<A: App> {
 }
 
 impl<A: App> Turns<A> {
-    fn run(mut self) {
+    /// Runs until the shard has shut down; returns what it has counted.
+    fn run(mut self) -> Counters {
         while !self.is_over() {
             let backlog = self.take_mail();
             self.tick();
@@ -193,6 +195,8 @@ impl<A: App> Turns<A> {
             }
         }
         self.discard_arrivals();
+        self.note_driver();
+        *self.shard.counters()
     }
 
     /// Whether the shard has shut down, or must not take longer over it.
@@ -225,15 +229,23 @@ impl<A: App> Turns<A> {
             self.ticked_s = self.now.seconds();
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
-            let (ring, mesh) = (self.driver.ring.counters(), self.driver.endpoint.counters());
-            self.shard.note(|counters| {
-                counters.mail_sent = mesh.sent;
-                counters.mail_delayed = mesh.delayed;
-                counters.receive_buffers_exhausted = ring.enobufs;
-                counters.completion_overflows = ring.cq_overflows;
-                counters.accept_pauses = ring.accept_pauses;
-            });
+            self.note_driver();
         }
+    }
+
+    /// Brings what the ring and the mesh have counted into the shard's counters.
+    fn note_driver(&mut self) {
+        let (ring, mesh) = (self.driver.ring.counters(), self.driver.endpoint.counters());
+        self.shard.note(|counters| {
+            counters.mail_sent = mesh.sent;
+            counters.mail_delayed = mesh.delayed;
+            counters.receive_buffers_exhausted = ring.enobufs;
+            counters.completion_overflows = ring.cq_overflows;
+            counters.accept_pauses = ring.accept_pauses;
+            counters.enters = ring.enters;
+            counters.sends = ring.sends;
+            counters.wakes = mesh.wakes;
+        });
     }
 
     /// Stops accepting before the table of descriptors is full, with room for connections that come

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use super::app::App;
 use super::connection::{Connection, Phase};
 use super::encode::Encoder;
-use super::mail::{Batch, Mail, ServiceRequest};
+use super::mail::{Mail, ServiceRequest};
 use super::options::Options;
+use super::outgoing::Outgoing;
 use super::send_queue::QueuePool;
 use super::topics::{Interest, Topics};
 use super::users::{Chain, Links, Placement, Users};
@@ -37,7 +38,7 @@ impl Shared {
         Arc::new(Self {
             options,
             placement: Placement::new(shards, seed),
-            interest: Interest::default(),
+            interest: Interest::new(seed),
             connections: AtomicUsize::new(0),
         })
     }
@@ -69,8 +70,8 @@ pub(crate) struct Turn {
     pub(crate) composed_slots: Vec<Slot>,
     /// Scratch for finding connections with several fresh topics.
     pub(crate) seen: BitSet,
-    /// What is published to other shards, by topic, in order of first publication.
-    pub(crate) outgoing: Vec<Batch>,
+    /// What is published to other shards.
+    pub(crate) outgoing: Outgoing,
     /// Connections that a topic's window has passed, to be told or closed when all lanes are done.
     pub(crate) passed: Vec<Slot>,
     /// There is something to do right after this turn's sends: the worker must not wait.

@@ -162,32 +162,19 @@ impl<A: App> Core<A> {
         payload: &[u8],
         exclude: Option<ConnectionId>,
     ) {
-        let batch = match self
-            .turn
-            .outgoing
-            .iter_mut()
-            .find(|batch| &*batch.topic == name)
-        {
-            Some(batch) => batch,
-            None => {
-                let shards = self.shared.interest.shards(name);
-                if shards.iter().all(|&shard| shard == self.shard) {
-                    return;
-                }
-                let topic = name.into();
-                self.turn.outgoing.push(Batch {
-                    topic,
-                    payloads: Vec::new(),
-                    entries: Vec::new(),
-                });
-                self.turn.outgoing.last_mut().expect("just pushed")
-            }
-        };
-        batch.payloads.extend_from_slice(payload);
-        batch.entries.push(BatchEntry {
+        let (shared, here) = (&self.shared, self.shard);
+        let entry = BatchEntry {
             opcode,
             bytes: payload.len(),
             exclude,
+        };
+        let topic = (shared.placement.hash(name), name);
+        self.turn.outgoing.add(topic, entry, payload, || {
+            let mut elsewhere = false;
+            shared
+                .interest
+                .each(name, |shard| elsewhere |= shard != here);
+            elsewhere
         });
     }
 

@@ -88,10 +88,10 @@ pub struct Frame {
 }
 
 /// What one turn published to one topic, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     /// The topic.
-    pub topic: Arc<str>,
+    pub topic: String,
     /// The payloads, one after the other.
     pub payloads: Vec<u8>,
     /// One entry a message.

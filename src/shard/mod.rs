@@ -27,6 +27,7 @@ pub mod log;
 mod mail;
 mod options;
 mod outbox;
+mod outgoing;
 mod send_queue;
 #[cfg(test)]
 mod tests;
@@ -115,14 +116,20 @@ impl<A: App> Shard<A> {
     /// Ends the turn: settles who is sent what, mails what was published to other shards.
     pub fn prepare(&mut self, outbox: &mut impl Outbox<A>) {
         self.core.prepare(outbox);
-        for batch in self.core.turn.outgoing.drain(..) {
-            let batch = Arc::new(batch);
-            for shard in self.core.shared.interest.shards(&batch.topic) {
-                if shard != self.core.shard {
-                    outbox.mail(shard, Mail::Publish(Arc::clone(&batch)));
+        let Core {
+            turn,
+            shared,
+            shard: here,
+            ..
+        } = &mut self.core;
+        // Asked only now: somebody may have subscribed since the batch was begun.
+        turn.outgoing.mail(|batch| {
+            shared.interest.each(&batch.topic, |shard| {
+                if shard != *here {
+                    outbox.mail(shard, Mail::Publish(Arc::clone(batch)));
                 }
-            }
-        }
+            });
+        });
     }
 
     /// Hands out every send of the turn. The bytes stay in place until [`Shard::flushed`].

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
@@ -18,12 +20,20 @@ use crate::ws::WindowBits;
 
 /// Which shards have subscribers of which topic: the one map that shards share. It is written at a
 /// shard's first and last subscriber of a topic and read on publish.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interest {
-    shards: DashMap<Arc<str>, SmallVec<[ShardId; 8]>>,
+    shards: DashMap<Arc<str>, SmallVec<[ShardId; 8]>, SeedableRandomState>,
 }
 
 impl Interest {
+    /// An empty directory. `seed` keeps anybody from choosing names that collide.
+    pub fn new(seed: u64) -> Self {
+        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Self {
+            shards: DashMap::with_hasher(hasher),
+        }
+    }
+
     pub(crate) fn add(&self, topic: &Arc<str>, shard: ShardId) {
         let mut shards = self.shards.entry(Arc::clone(topic)).or_default();
         if let Err(place) = shards.binary_search(&shard) {
@@ -40,10 +50,17 @@ impl Interest {
 
     /// The shards with subscribers of `topic`, ascending.
     pub fn shards(&self, topic: &str) -> SmallVec<[ShardId; 8]> {
-        self.shards
-            .get(topic)
-            .map(|shards| shards.clone())
-            .unwrap_or_default()
+        let mut shards = SmallVec::new();
+        self.each(topic, |shard| shards.push(shard));
+        shards
+    }
+
+    /// Names the shards with subscribers of `topic`, ascending. A part of the directory is locked
+    /// meanwhile: `each` must not come back here.
+    pub(crate) fn each(&self, topic: &str, each: impl FnMut(ShardId)) {
+        if let Some(shards) = self.shards.get(topic) {
+            shards.iter().copied().for_each(each);
+        }
     }
 }
 
@@ -296,7 +313,7 @@ mod tests {
 
     #[test]
     fn interest_is_there_from_first_to_last_shard() {
-        let interest = Interest::default();
+        let interest = Interest::new(7);
         let topic: Arc<str> = "t".into();
         interest.add(&topic, ShardId(3));
         interest.add(&topic, ShardId(1));
