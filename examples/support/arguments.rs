@@ -6,6 +6,12 @@ use campanile::shard::Options;
 ///
 /// Panics, with what was expected, if it is wrong.
 pub(crate) fn parse() -> (String, usize) {
+    parse_with(|_, _| false)
+}
+
+/// The same, with options of the example's own: `other` gets name and value, and whether it knows
+/// them is what it returns.
+pub(crate) fn parse_with(mut other: impl FnMut(&str, &str) -> bool) -> (String, usize) {
     let (mut listen, mut shards) = ("127.0.0.1:9001".to_owned(), 0);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -13,7 +19,8 @@ pub(crate) fn parse() -> (String, usize) {
         match name.as_str() {
             "--listen" => listen = value,
             "--shards" => shards = value.parse().expect("--shards takes a number"),
-            other => panic!("--listen ADDR and --shards N are the options, not {other}"),
+            name if other(name, &value) => {}
+            name => panic!("--listen ADDR and --shards N are the options, not {name}"),
         }
     }
     (listen, shards)
