@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -52,6 +53,27 @@ impl Server {
             let mut command = Command::new(&program);
             command.args(["--listen", &address.to_string()]);
             command.args(["--shards", &shards.to_string()]);
+            command
+        })
+    }
+
+    /// `campanile serve` with so many rooms, at `/ws/0` and on, in which senders hear themselves.
+    /// `name` tells its configuration from those of other tests.
+    fn chat(name: &str, rooms: usize) -> Self {
+        let mut text = "[messaging]\necho_to_sender = true\n".to_owned();
+        for room in 0..rooms {
+            writeln!(
+                text,
+                "[[route]]\npath = \"/ws/{room}\"\nroom = \"room-{room}\""
+            )
+            .expect("a String");
+        }
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("load-{name}.toml"));
+        std::fs::write(&path, text).expect("the folder is ours");
+        Self::start(|address| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+            command.arg("serve").arg("-c").arg(&path);
+            command.args(["--listen", &address.to_string(), "--shards", "2"]);
             command
         })
     }
@@ -230,6 +252,46 @@ fn connect_writes_to_everybody_and_to_single_users() {
         (&3.into(), &50.into())
     );
     assert_positive(&figures, &["broadcast_s", "latency_p99_us"]);
+}
+
+#[test]
+fn chat_reaches_every_member_of_the_room() {
+    let server = Server::chat("rooms", 4);
+    let url = server.url("/ws/{room}");
+    let rooms = ["--rooms", "4", "--room-size", "5", "--publishers", "2"];
+    let some = ["--in-flight", "2", "--threads", "2"];
+    let some = figures("chat", &url, &[&rooms[..], &some, &SHORT].concat());
+    assert_positive(&some, &["messages", "deliveries", "latency_p99_us"]);
+    let all = figures("chat", &url, &[&rooms[..], &["--messages", "9"]].concat());
+    assert_eq!(
+        (&all["messages"], &all["deliveries"]),
+        (&9.into(), &45.into())
+    );
+}
+
+#[test]
+fn members_type_ping_leave_and_come_back_in_a_mixed_chat() {
+    let server = Server::chat("mixed", 2);
+    let url = server.url("/ws/{room}");
+    let rooms = ["--rooms", "2", "--room-size", "6", "--publishers", "2"];
+    let more = ["--mix", "mixed", "--messages", "20000", "--in-flight", "8"];
+    let figures = figures("chat", &url, &[&rooms[..], &more].concat());
+    assert_positive(&figures, &["deliveries", "other_messages", "reconnects"]);
+}
+
+#[test]
+fn a_chat_that_does_not_come_back_is_a_loss() {
+    // The server of the development mode does not echo to the sender.
+    let server = Server::start(|address| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+        command.args(["serve", "--dev", "--listen", &address.to_string()]);
+        command
+    });
+    let arguments = ["--room-size", "3", "--messages", "2", "--timeout", "2s"];
+    let output = load("chat", &server.url("/ws"), &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("--timeout"), "{error}");
 }
 
 #[test]

@@ -1,64 +1,14 @@
-//! What `/proc` tells: processor time, memory, and the settings that many connections need.
+//! What `/proc` tells of the machine, and the settings that many connections need.
 
 use std::fs;
 use std::io;
 
 use serde::Serialize;
 
-/// A page of `/proc/meminfo` and `/proc/PID/status`, kibibytes.
+/// A field of `/proc/meminfo`, kibibytes.
 fn kibibytes(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(field))?;
     line[field.len()..].split_whitespace().next()?.parse().ok()
-}
-
-fn missing(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{what} is not in /proc"))
-}
-
-/// Processor time of all threads of a process since it began, nanoseconds.
-///
-/// The scheduler's own clock: what `utime + stime` of `/proc/PID/stat` show in ticks of 10 ms.
-pub(crate) fn cpu_ns(process: u32) -> io::Result<u64> {
-    let mut total = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let on_cpu = text.split_whitespace().next().map(str::parse::<u64>);
-        total += on_cpu
-            .and_then(Result::ok)
-            .ok_or_else(|| missing("schedstat"))?;
-    }
-    Ok(total)
-}
-
-/// Time that a core was not idle since the machine started, seconds, in steps of 10 ms.
-pub(crate) fn core_busy_s(core: usize) -> io::Result<f64> {
-    const TICKS_PER_S: f64 = 100.0;
-    let text = fs::read_to_string("/proc/stat")?;
-    let name = format!("cpu{core} ");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(&name))
-        .ok_or_else(|| missing(&name))?;
-    // user nice system idle iowait irq softirq steal
-    let ticks: Vec<f64> = line
-        .split_whitespace()
-        .take(8)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    let idle: f64 = ticks.iter().skip(3).take(2).sum();
-    Ok((ticks.iter().sum::<f64>() - idle) / TICKS_PER_S)
-}
-
-/// Resident memory of a process, bytes.
-pub(crate) fn resident_bytes(process: u32) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
-    Ok(kibibytes(&text, "VmRSS:").ok_or_else(|| missing("VmRSS"))? * 1024)
-}
-
-/// Slab memory of the kernel, bytes: sockets of both ends, polls, files.
-pub(crate) fn slab_bytes() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    Ok(kibibytes(&text, "Slab:").ok_or_else(|| missing("Slab"))? * 1024)
 }
 
 /// The machine, as a results header names it.

@@ -1,12 +1,12 @@
-//! End to end over loopback: the example servers on one core, the load on another.
+//! End to end over loopback: the example servers on one core, `campanile load` on another.
 //!
 //! ```text
 //!   cargo bench --bench loopback -- [WORKLOAD..] [--runs N] [--json FILE] [--tune] [--test]
 //! ```
 //! Without names all workloads run. Every run has a fresh server, and the runs of all workloads are
-//! interleaved, so that what the machine does meanwhile falls on all alike. Every message is checked:
-//! its sender, its number, its text, and that all subscribers get the same order; at the end none may
-//! be missing. `--tune` sets the kernel's limits for very many connections where that is permitted.
+//! interleaved, so that what the machine does meanwhile falls on all alike. The load checks every
+//! message; docs/LOAD.md says how, and what the figures mean. `--tune` sets the kernel's limits for
+//! very many connections where that is permitted.
 //! With `--test`, or without `--bench` (as `cargo test` starts benches), everything is tiny.
 //!
 //! The principal figure is the server's processor time per message, handshake or delivery.
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use machine::Machine;
 use report::{Report, Run, figure};
 use server::Cores;
-use workload::{Scale, WORKLOADS, Workload};
+use workload::{WORKLOADS, Workload};
 
 struct Arguments {
     workloads: Vec<&'static Workload>,
@@ -69,12 +69,6 @@ impl Arguments {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse().map_err(io::Error::other)?;
-    let scale = if arguments.tiny {
-        Scale::TINY
-    } else {
-        Scale::FULL
-    };
-    campanile::ring::raise_nofile()?;
     let examples = server::build_examples()?;
     let settings = machine::settings_wanted(arguments.tune);
     if !arguments.tiny {
@@ -86,7 +80,7 @@ fn main() -> io::Result<()> {
     let mut report = Report::new(Machine::read()?, settings);
     for run in 1..=arguments.runs {
         for workload in &arguments.workloads {
-            let values = workload::run(workload, scale, &examples, cores)
+            let values = workload::run(workload, arguments.tiny, &examples, cores)
                 .map_err(|error| io::Error::other(format!("{}: {error}", workload.name)))?;
             println!(
                 "{} {run}/{}: {}",
@@ -116,11 +110,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-mod clients;
-mod clock;
-mod handshake;
 mod machine;
-mod message;
 mod report;
 mod server;
 mod workload;

@@ -34,7 +34,7 @@ pub(crate) struct Report {
     clean: bool,
     command: Vec<String>,
     settings_below_what_a_million_wants: Vec<String>,
-    summary: BTreeMap<&'static str, BTreeMap<&'static str, Spread>>,
+    summary: BTreeMap<&'static str, BTreeMap<String, Spread>>,
     pub(crate) runs: Vec<Run>,
 }
 
@@ -71,9 +71,9 @@ impl Report {
     pub(crate) fn sum_up(&mut self) {
         let mut all: BTreeMap<_, BTreeMap<_, Vec<f64>>> = BTreeMap::new();
         for run in &self.runs {
-            for (&name, &value) in &run.values {
+            for (name, &value) in &run.values {
                 let values = all.entry(run.workload).or_default();
-                values.entry(name).or_default().push(value);
+                values.entry(name.clone()).or_default().push(value);
             }
         }
         self.summary = all

@@ -4,43 +4,31 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 
-use crate::clock::{Time, pause};
-use crate::machine;
-
 /// How long a server may take to listen, and how often it is tried.
-const START_MS: u64 = 5_000;
-const RETRY_MS: u64 = 10;
+const START: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(10);
 
 /// The core of the server, and the core of the load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cores {
-    pub(crate) server: Option<CoreId>,
-    load: Option<CoreId>,
-}
+pub(crate) struct Cores(Option<(CoreId, CoreId)>);
 
 impl Cores {
     /// The first core and the second; on a machine with one core nobody is pinned. To be asked for
     /// once, before anybody is pinned.
     pub(crate) fn choose() -> Self {
         match core_affinity::get_core_ids().as_deref() {
-            Some(&[server, load, ..]) => Self {
-                server: Some(server),
-                load: Some(load),
-            },
-            _ => Self {
-                server: None,
-                load: None,
-            },
+            Some(&[server, load, ..]) => Self(Some((server, load))),
+            _ => Self(None),
         }
     }
 
-    pub(crate) fn pin_load(self) {
-        if let Some(core) = self.load {
-            core_affinity::set_for_current(core);
-        }
+    /// Their numbers.
+    pub(crate) fn numbers(self) -> Option<(usize, usize)> {
+        self.0.map(|(server, load)| (server.id, load.id))
     }
 }
 
@@ -85,7 +73,7 @@ impl Server {
         // Free when it is asked for; nobody else on loopback is in such a hurry.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         // A child inherits the cores of the thread that starts it.
-        if let Some(core) = cores.server {
+        if let Some((core, _)) = cores.0 {
             core_affinity::set_for_current(core);
         }
         let child = Command::new(program)
@@ -93,29 +81,35 @@ impl Server {
             .args(["--shards", &shards.to_string()])
             .stdout(Stdio::null())
             .spawn();
-        cores.pin_load();
+        if let Some((_, core)) = cores.0 {
+            core_affinity::set_for_current(core);
+        }
         let server = Self {
             child: child?,
             address,
         };
-        let began = Time::now();
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Waits until it listens.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing but trying tells when another program listens"
+    )]
+    fn wait(&self) -> io::Result<()> {
+        let began = Instant::now();
         loop {
-            match TcpStream::connect(address) {
-                Ok(_) => return Ok(server),
-                Err(error) if began.elapsed_us() > START_MS * 1000 => return Err(error),
-                Err(_) => pause(RETRY_MS),
+            match TcpStream::connect(self.address) {
+                Ok(_) => return Ok(()),
+                Err(error) if began.elapsed() > START => return Err(error),
+                Err(_) => std::thread::sleep(RETRY),
             }
         }
     }
 
-    /// Processor time so far, nanoseconds.
-    pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
-        machine::cpu_ns(self.child.id())
-    }
-
-    /// Resident memory, bytes.
-    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
-        machine::resident_bytes(self.child.id())
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 }
 

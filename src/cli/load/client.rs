@@ -24,7 +24,7 @@ use super::shared::{Gauge, Shared};
 /// What clients say and what they must hear.
 pub(crate) trait Mode: Send + 'static {
     /// The number that stands for `{room}` in a connection's URL.
-    fn room(&self, _client: u32) -> u32 {
+    fn room(&self, _share: Share, _client: u32) -> u32 {
         0
     }
 
@@ -129,6 +129,11 @@ pub(crate) struct Core {
     pub(crate) sent: u64,
     /// Messages that must come before the run may end.
     pub(crate) due: u64,
+    /// Clients that their application has let in.
+    pub(crate) joined: u64,
+    /// Messages that were taken and are none of ours.
+    pub(crate) others: u64,
+    reopened: u64,
     received: u64,
     received_us: u64,
     latencies: Latencies,
@@ -195,6 +200,9 @@ impl Core {
             opened_us: 0,
             sent: 0,
             due: 0,
+            joined: 0,
+            others: 0,
+            reopened: 0,
             received: 0,
             received_us: 0,
             latencies: Latencies::new(),
@@ -226,8 +234,19 @@ impl Core {
         self.open_pacer = per_s.map(|per_s| Pacer::new(self.now_us, per_s, index, of));
     }
 
+    /// Opens one client again, as soon as there is room.
+    pub(crate) fn open_again(&mut self, slot: Slot) {
+        self.reopened += 1;
+        self.to_open.push_back(slot);
+    }
+
+    /// Whether the slot may be opened again.
+    pub(crate) fn is_absent(&self, slot: Slot) -> bool {
+        self.clients[slot.index()].phase == Phase::Absent
+    }
+
     /// Closes a connection with a reset. What it has not sent is not sent.
-    fn close(&mut self, slot: Slot) {
+    pub(crate) fn close(&mut self, slot: Slot) {
         let client = &mut self.clients[slot.index()];
         match client.phase {
             Phase::Absent | Phase::Closing => return,
@@ -276,9 +295,9 @@ impl Core {
             self.clients[slot.index()].phase = Phase::Opening;
             self.opening.push_back((slot, self.now_us + HANDSHAKE_US));
             self.waiting += 1;
-            let shared = Arc::clone(&self.shared);
+            let (shared, room) = (Arc::clone(&self.shared), mode.room(self.share, user));
             self.queue(slot, |out| {
-                shared.handshakes.request_into(out, user, mode.room(user));
+                shared.handshakes.request_into(out, user, room);
             })?;
         }
         while let Some(&(slot, deadline)) = self.opening.front() {
@@ -349,6 +368,9 @@ impl Core {
         let gauge = self.gauge();
         gauge.sent.store(self.sent, Ordering::Release);
         gauge.due.store(self.due, Ordering::Release);
+        gauge.joined.store(self.joined, Ordering::Release);
+        gauge.others.store(self.others, Ordering::Release);
+        gauge.reopened.store(self.reopened, Ordering::Release);
         gauge.received_us.store(self.received_us, Ordering::Release);
         gauge.received.store(self.received, Ordering::Release);
         gauge.opened_us.store(self.opened_us, Ordering::Release);
@@ -519,11 +541,22 @@ impl Core {
     ) -> Result<&'b [u8], Fault> {
         const WHOLE_TEXT: u8 = 0x81;
         loop {
-            // Nearly all are short whole texts.
+            // Nearly all are whole texts, and short.
             if let [WHOLE_TEXT, length @ 0..=125, rest @ ..] = bytes
                 && self.fragments.is_empty()
             {
                 let Some((text, rest)) = rest.split_at_checked(usize::from(*length)) else {
+                    return Ok(bytes);
+                };
+                mode.text(self, slot, text)?;
+                bytes = rest;
+                continue;
+            }
+            if let [WHOLE_TEXT, 126, a, b, rest @ ..] = bytes
+                && self.fragments.is_empty()
+                && let length @ 126.. = u16::from_be_bytes([*a, *b])
+            {
+                let Some((text, rest)) = rest.split_at_checked(usize::from(length)) else {
                     return Ok(bytes);
                 };
                 mode.text(self, slot, text)?;

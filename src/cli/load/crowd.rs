@@ -350,7 +350,10 @@ fn run<M: Mode>(mut core: Core, mut mode: M, orders: &Receiver<Command>) -> Resu
         loop {
             match orders.try_recv() {
                 Ok(Command::Open { count, per_s }) => core.open_until(count, per_s),
-                Ok(Command::Close) => core.close_all(),
+                Ok(Command::Close) => {
+                    core.close_all();
+                    mode.command(&mut core, Command::Close)?;
+                }
                 Ok(command) => mode.command(&mut core, command)?,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(()),

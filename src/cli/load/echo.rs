@@ -23,5 +23,5 @@ pub(crate) fn run(args: &EchoArgs, common: &Common, report: &mut Report) -> Resu
     let crowd = Crowd::start(plan, common.handshakes()?, |share, capacity, _| {
         Relay::new(style, Arc::clone(&payloads), share, capacity)
     })?;
-    traffic::run(crowd, common.length(args.pace.messages), report)
+    traffic::run(crowd, common.length(args.pace.messages), report, |_| Ok(()))
 }

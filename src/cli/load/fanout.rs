@@ -38,5 +38,5 @@ pub(crate) fn run(args: &FanoutArgs, common: &Common, report: &mut Report) -> Re
         Relay::new(style, Arc::clone(&payloads), share, capacity)
     })?;
     report.count("publishers", publishers as u64);
-    traffic::run(crowd, common.length(args.pace.messages), report)
+    traffic::run(crowd, common.length(args.pace.messages), report, |_| Ok(()))
 }

@@ -66,6 +66,9 @@ pub(crate) enum Fault {
     /// The server does not read.
     #[error("client {client}: {bytes} bytes wait to be sent: the server does not keep up")]
     Backlog { client: u32, bytes: usize },
+    /// The application refused a message.
+    #[error("client {client}: the server refused: {what}")]
+    Rejected { client: u32, what: String },
     /// The limit of the whole run.
     #[error("not done within --timeout while waiting until {what}")]
     Timeout { what: &'static str },

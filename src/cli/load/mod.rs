@@ -4,7 +4,7 @@
 //!   connect echo fanout chat   the modes: what is measured, and in which order
 //!   traffic                    what the modes with messages have in common
 //!   crowd                      the threads, and the one that leads them
-//!   relay                      what clients say and must hear (a Mode)
+//!   relay chat                 what clients say and must hear (each a Mode)
 //!   client                     very many clients on one ring
 //!   frames handshake message   the wire
 //!   latency series process report   what is found out
@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chat;
 mod client;
 mod clock;
 mod connect;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use campanile::ring::raise_nofile;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use self::crowd::Plan;
 use self::fault::Fault;
@@ -76,6 +77,9 @@ enum LoadMode {
     /// Every message of the publishers reaches every subscriber
     #[command(after_help = AFTER_HELP)]
     Fanout(FanoutArgs),
+    /// Rooms of JSON chat messages, each of which reaches the whole room
+    #[command(after_help = AFTER_HELP)]
+    Chat(ChatArgs),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +140,36 @@ pub(crate) struct FanoutArgs {
     pace: PaceArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Rooms; {room} in the URL becomes 0, 1, ..
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    rooms: usize,
+    /// Connections in each room
+    #[arg(long, value_name = "N", value_parser = count)]
+    room_size: usize,
+    /// How many of them publish
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    publishers: usize,
+    /// What happens besides chat messages
+    #[arg(long, value_enum, default_value_t = Mix::Chat)]
+    mix: Mix,
+    #[command(flatten)]
+    pace: PaceArgs,
+}
+
+/// What happens in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mix {
+    /// Nothing but chat messages
+    Chat,
+    /// After every 5th message somebody types, after every 10th somebody pings, after every 1,000th
+    /// a member that does not publish leaves and comes back
+    Mixed,
+}
+
 /// When messages are sent, and how many.
 #[derive(Debug, Args)]
 pub(crate) struct PaceArgs {
@@ -169,7 +203,7 @@ pub(crate) struct Common {
     /// How long it is measured
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Payload, bytes: 24 to 67108864, 64 if not given
+    /// Payload, bytes: 24 to 67108864; if not given 64, in chat 47 of content
     #[arg(long, value_name = "BYTES", value_parser = size)]
     size: Option<usize>,
     /// Threads, each with a ring of its own; as many as RLIMIT_NOFILE needs if not given
@@ -260,6 +294,7 @@ pub(crate) fn run(args: &LoadArgs) -> ExitCode {
         LoadMode::Connect(args) => ("connect", &args.common),
         LoadMode::Echo(args) => ("echo", &args.common),
         LoadMode::Fanout(args) => ("fanout", &args.common),
+        LoadMode::Chat(args) => ("chat", &args.common),
     };
     report.text("mode", name);
     report.text("url", &common.url);
@@ -267,6 +302,7 @@ pub(crate) fn run(args: &LoadArgs) -> ExitCode {
         LoadMode::Connect(args) => connect::run(args, common, &mut report),
         LoadMode::Echo(args) => echo::run(args, common, &mut report),
         LoadMode::Fanout(args) => fanout::run(args, common, &mut report),
+        LoadMode::Chat(args) => chat::run(args, common, &mut report),
     };
     report.count("errors", u64::from(result.is_err()));
     if let Err(fault) = &result {

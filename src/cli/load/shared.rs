@@ -26,6 +26,12 @@ pub(crate) struct Gauge {
     pub(crate) due: AtomicU64,
     /// When the latest came, microseconds.
     pub(crate) received_us: AtomicU64,
+    /// Clients that their application has let in.
+    pub(crate) joined: AtomicU64,
+    /// Messages that were taken and are none of ours.
+    pub(crate) others: AtomicU64,
+    /// Connections that were left to be opened again.
+    pub(crate) reopened: AtomicU64,
     /// The latest epoch for which everything was handed over.
     pub(crate) epoch: AtomicU64,
     pub(crate) published: Mutex<Published>,
@@ -41,6 +47,9 @@ impl Gauge {
             received: AtomicU64::new(0),
             due: AtomicU64::new(0),
             received_us: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            reopened: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             published: Mutex::new(Published::new()),
         }
@@ -63,6 +72,9 @@ pub(crate) struct Totals {
     pub(crate) received: u64,
     pub(crate) due: u64,
     pub(crate) received_us: u64,
+    pub(crate) joined: u64,
+    pub(crate) others: u64,
+    pub(crate) reopened: u64,
 }
 
 /// Shared by all threads of a run.
@@ -110,6 +122,9 @@ impl Shared {
             totals.opened_us = totals
                 .opened_us
                 .max(gauge.opened_us.load(Ordering::Acquire));
+            totals.joined += gauge.joined.load(Ordering::Acquire);
+            totals.others += gauge.others.load(Ordering::Acquire);
+            totals.reopened += gauge.reopened.load(Ordering::Acquire);
             totals.sockets += gauge.sockets.load(Ordering::Acquire);
         }
         for gauge in &self.gauges {

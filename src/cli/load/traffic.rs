@@ -21,13 +21,19 @@ pub(crate) enum Length {
 /// How long the last messages may take to come.
 const FINISH: Duration = Duration::from_secs(20);
 
-/// Opens all connections, lets them talk, and closes them.
-pub(crate) fn run(mut crowd: Crowd, length: Length, report: &mut Report) -> Result<(), Fault> {
+/// Opens all connections, waits until they are `settled`, lets them talk, and closes them.
+pub(crate) fn run(
+    mut crowd: Crowd,
+    length: Length,
+    report: &mut Report,
+    settled: impl FnOnce(&mut Crowd) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let connections = crowd.plan.connections;
     let connect_s = crowd.open(connections, None)?;
     report.count("connections", connections as u64);
     report.number("connect_s", connect_s);
     report.number("handshakes_per_s", connections as f64 / connect_s);
+    settled(&mut crowd)?;
     match length {
         Length::Time { warm_up, duration } => {
             report.number("warm_up_s", warm_up.as_secs_f64());
@@ -100,6 +106,14 @@ fn measure(
     report.count("messages", after.sent - before.sent);
     report.number("deliveries", deliveries);
     report.number("messages_per_s", deliveries / wall_us * 1e6);
+    for (name, count) in [
+        ("other_messages", after.others - before.others),
+        ("reconnects", after.reopened - before.reopened),
+    ] {
+        if count > 0 {
+            report.count(name, count);
+        }
+    }
     let per_message = |us: f64| us / deliveries;
     report.perhaps(
         "server_cpu_us_per_message",
