@@ -130,6 +130,33 @@ fn encoding(c: &mut Criterion) {
     group.finish();
 }
 
+/// Compression by itself, without frames: every message begins with an empty window.
+fn deflating(c: &mut Criterion) {
+    let mut group = c.benchmark_group("codec/deflate");
+    for bytes in [64, 1024, 16 * 1024] {
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let payload = json(bytes);
+        let mut deflater = Deflater::new(1);
+        let mut out = Vec::new();
+        deflater.compress(&payload, WindowBits::MAX, &mut out);
+        let compressed = out.clone();
+        group.bench_function(BenchmarkId::new("compress_level_1", bytes), |b| {
+            b.iter(|| {
+                out.clear();
+                deflater.compress(black_box(&payload), WindowBits::MAX, &mut out);
+            });
+        });
+        let mut inflater = Inflater::new();
+        group.bench_function(BenchmarkId::new("inflate", bytes), |b| {
+            b.iter(|| {
+                let inflated = inflater.inflate(black_box(&compressed), bytes);
+                assert_eq!(inflated.map(<[u8]>::len), Ok(bytes));
+            });
+        });
+    }
+    group.finish();
+}
+
 fn pieces(c: &mut Criterion) {
     let mut group = c.benchmark_group("codec/mask");
     for bytes in SIZES {
@@ -161,5 +188,5 @@ fn pieces(c: &mut Criterion) {
         });
 }
 
-criterion_group!(benches, decoding, encoding, pieces);
+criterion_group!(benches, decoding, encoding, deflating, pieces);
 criterion_main!(benches);

@@ -4,39 +4,11 @@
 
 use std::time::Duration;
 
-use campanile::shard::{App, Event, Message, Socket};
+use campanile::shard::{App, Event};
 use campanile::ws::Opcode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::{Bench, TEXT_64, frame};
-
-/// Connections that open in one second of the pretend clock: all of them.
-const AT_ONCE: usize = usize::MAX;
-
-struct Echo;
-
-impl App for Echo {
-    type Data = ();
-    type Mail = ();
-
-    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
-        let _ = socket.send(message);
-    }
-}
-
-struct Broadcast;
-
-impl App for Broadcast {
-    type Data = ();
-    type Mail = ();
-
-    fn open(&mut self, socket: &mut Socket<'_, Self>) {
-        let _ = socket.subscribe("everybody");
-    }
-
-    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
-        socket.context().publish("everybody", message, None);
-    }
-}
+use support::paths::{Broadcast, Echo};
+use support::{AT_ONCE, Bench, TEXT_64, at_full_size, frame};
 
 /// Every connection sends one message per turn and gets `replies` back in one send.
 fn exchange<A: App>(bench: &mut Bench<A>, slots: &[campanile::id::Slot], text: &mut [u8]) -> usize {
@@ -79,33 +51,65 @@ fn publish(c: &mut Criterion) {
     group.bench_function(BenchmarkId::new("text_32x32", TEXT_64.len()), |b| {
         b.iter(|| exchange(&mut bench, &slots, &mut text));
     });
+    // One message to very many.
+    let mut bench = Bench::new(Broadcast);
+    let slots = bench.open(1000, AT_ONCE);
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function(BenchmarkId::new("text_1x1000", TEXT_64.len()), |b| {
+        b.iter(|| {
+            bench.receive(slots[0], &mut text);
+            let sends = bench.turn();
+            assert_eq!(sends.count, 1000);
+            sends
+        });
+    });
     group.finish();
 }
 
 /// Accept, request head, 101, close frame both ways, end of stream, slot free again.
 fn connect(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard/connect");
-    let mut bench = Bench::new(Echo);
     let mut close = frame(Opcode::Close, &1000_u16.to_be_bytes());
     group.throughput(Throughput::Elements(1));
+    let mut bench = Bench::new(Echo);
     group.bench_function(BenchmarkId::new("handshake-and-close", 1), |b| {
-        b.iter(|| {
-            let slot = bench.connect();
-            bench.turn();
-            bench.receive(slot, &mut close);
-            bench.turn();
-            bench.finish_closing();
-        });
+        b.iter(|| bench.come_and_go(&mut close));
     });
     assert_eq!(bench.shard.socket_count(), 0);
     bench.shard.assert_quiet();
     group.finish();
 }
 
+/// The same, and a frame from somebody, among a million users with a connection each: what their
+/// maps cost when no cache holds them.
+fn users(c: &mut Criterion) {
+    let users = at_full_size(1_000_000);
+    let mut bench = Bench::new(Echo);
+    let slots = bench.open(users, AT_ONCE);
+    assert_eq!(bench.shard.user_count(), users);
+    let mut group = c.benchmark_group("shard/users");
+    group.throughput(Throughput::Elements(1));
+    let mut close = frame(Opcode::Close, &1000_u16.to_be_bytes());
+    group.bench_function(BenchmarkId::new("connect-and-disconnect", users), |b| {
+        b.iter(|| bench.come_and_go(&mut close));
+    });
+    assert_eq!(bench.shard.user_count(), users);
+    let mut text = frame(Opcode::Text, TEXT_64);
+    let mut at = 0;
+    group.bench_function(BenchmarkId::new("echo_scattered", users), |b| {
+        b.iter(|| {
+            at = (at + 378_551) % users;
+            bench.receive(slots[at], &mut text);
+            bench.turn()
+        });
+    });
+    group.finish();
+}
+
 /// One second of very many idle connections with keepalive on, which all answer their pings.
 fn timers(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard/timers");
-    for connections in [1_000_usize, 100_000] {
+    for connections in [1_000, at_full_size(100_000)] {
         let mut bench = Bench::new(Echo);
         // Spread over a ping period (54 s), as they would be.
         bench.open(connections, connections.div_ceil(54));
@@ -131,7 +135,7 @@ fn timers(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(3));
-    targets = echo, publish, connect, timers
+    targets = echo, publish, connect, users, timers
 }
 criterion_main!(benches);
 

@@ -2,7 +2,8 @@
 //! and `topics/append/<variant>/<bytes>`. Throughput in deliveries and in messages.
 //!
 //! A flush is a whole turn: the messages are published, every subscriber is handed its one send, and
-//! the log lets go of what all have.
+//! the log lets go of what all have. In `laggards` one socket in a hundred takes half of it, is written
+//! the rest by a send of its own, and catches up in the next turn.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,11 +12,9 @@ use campanile::shard::log::{ChunkPool, Log};
 use campanile::shard::{App, Event, Mail, Message, Socket};
 use campanile::ws::{Opcode, frame_into, server_header_bytes};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::{Bench, TEXT_64};
+use support::{AT_ONCE, Bench, TEXT_64, at_full_size};
 
 const TOPIC: &str = "everybody";
-/// Connections that open in one second of the pretend clock: all of them.
-const AT_ONCE: usize = usize::MAX;
 
 struct Subscribers;
 
@@ -39,7 +38,7 @@ impl App for Subscribers {
 
 fn flush(c: &mut Criterion) {
     let mut group = c.benchmark_group("topics/flush");
-    for subscribers in [10, 1_000, 100_000] {
+    for subscribers in [10, 1_000, at_full_size(100_000)] {
         let mut bench = Bench::new(Subscribers);
         bench.open(subscribers, AT_ONCE);
         for messages in [1, 16] {
@@ -54,6 +53,19 @@ fn flush(c: &mut Criterion) {
                     sends
                 });
             });
+        }
+        if subscribers > 10 {
+            group.throughput(Throughput::Elements(subscribers as u64));
+            let id = BenchmarkId::new("laggards-1-percent_1", subscribers);
+            group.bench_function(id, |b| {
+                b.iter(|| {
+                    bench.handle(Event::Mail(Mail::App(1)));
+                    let sends = bench.turn_short(100);
+                    assert_eq!(sends.count, subscribers);
+                    sends
+                });
+            });
+            assert!(bench.shard.counters().short_sends > 0);
         }
     }
     group.finish();

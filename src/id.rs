@@ -1,6 +1,10 @@
-//! Names for things: shards, slots and connections, as newtypes that cannot be mixed up.
+//! Names for things: shards, slots, connections and users, as newtypes that cannot be mixed up.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
+
+use smol_str::SmolStr;
 
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 
@@ -99,6 +103,55 @@ impl fmt::Debug for ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A user's name, at most [`USER_ID_BYTES_MAX`](crate::limits::USER_ID_BYTES_MAX) bytes by the time
+/// a connection is open.
+///
+/// Up to 23 bytes lie in place, a guest's name among them; a longer one is shared by its copies. So
+/// to copy one never allocates, and most users cost no memory of their own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(SmolStr);
+
+// There is one in the record of each connection.
+const _: () = assert!(size_of::<Option<UserId>>() == 24);
+
+impl Deref for UserId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
+
+impl From<&str> for UserId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for UserId {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
     }
 }
 

@@ -15,7 +15,7 @@ pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_BYTES_MAX - 2;
 /// One provided receive buffer, bytes. Holds any control frame whole.
 pub const RECV_BUFFER_BYTES: usize = 4 * 1024;
 /// Provided receive buffers per shard. A power of two, as the kernel demands (`io_uring_buf_ring`, 5.19).
-pub const RECV_BUFFERS: u16 = 1024;
+pub const RECV_BUFFERS: u16 = 256;
 /// Submission queue entries per shard: also the chunk in which a fan-out is submitted.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 256;
 /// Completion queue entries per shard. An overflow ends multishot operations, so it is generous.

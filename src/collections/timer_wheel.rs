@@ -8,6 +8,9 @@
 /// Seconds that one revolution holds. Later checks are asked for again at the horizon.
 const BUCKETS: u32 = 256;
 
+/// Owners for which an empty bucket has room.
+const KEPT: usize = 16;
+
 /// A wheel of one-second buckets that hold owners of type `T`.
 #[derive(Debug)]
 pub struct TimerWheel<T> {
@@ -45,9 +48,9 @@ impl<T> TimerWheel<T> {
             let second = now - (steps - step);
             let bucket = &mut self.buckets[(second % BUCKETS) as usize];
             due.append(bucket);
-            // A burst of connections in one second must not hold its memory for ever.
-            if bucket.capacity() > 4096 {
-                bucket.shrink_to(0);
+            // A bucket comes round in minutes: its memory is better used by the next one.
+            if bucket.capacity() > KEPT {
+                bucket.shrink_to(KEPT);
             }
         }
         self.now = self.now.max(now);

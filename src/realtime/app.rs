@@ -136,7 +136,7 @@ impl App for Realtime {
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
-        let (connection, user) = (socket.id(), Arc::clone(socket.user()));
+        let (connection, user) = (socket.id(), socket.user().clone());
         let peer = socket.remote_address();
         verbose!(self.state.options, %connection, %user, %peer, "open");
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
@@ -177,10 +177,10 @@ impl App for Realtime {
     }
 
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
-        let (connection, user) = (socket.id(), Arc::clone(socket.user()));
+        let (connection, user) = (socket.id(), socket.user().clone());
         verbose!(self.state.options, %connection, %user, %code, reason, "close");
         for room in std::mem::take(&mut socket.data_mut().rooms) {
-            let user = Arc::clone(&user);
+            let user = user.clone();
             self.state.leave(&mut socket.context(), room, user);
         }
     }

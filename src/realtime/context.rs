@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 
@@ -13,7 +12,7 @@ use super::registry::{Blame, HandlerError};
 use super::rooms::{Members, Outlet, Room};
 use super::state::State;
 use super::{Realtime, Session};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UserId};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::shard::{Context, Dropped, Sent, Socket, Subscribed};
 use crate::time::Now;
@@ -38,7 +37,7 @@ pub struct Ctx<'a> {
     pub(super) context: Context<'a, Realtime>,
     pub(super) state: &'a mut State,
     pub(super) connection: ConnectionId,
-    pub(super) user: Arc<str>,
+    pub(super) user: UserId,
     pub(super) id: Option<RequestId<'a>>,
     pub(super) message_type: &'a str,
 }
@@ -81,7 +80,7 @@ impl<'a> Ctx<'a> {
     ) -> Self {
         Self {
             connection: socket.id(),
-            user: Arc::clone(socket.user()),
+            user: socket.user().clone(),
             context: socket.context(),
             state,
             id,
@@ -90,7 +89,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// The user whose message it is.
-    pub fn user(&self) -> &Arc<str> {
+    pub fn user(&self) -> &UserId {
         &self.user
     }
 
@@ -197,7 +196,7 @@ impl<'a> Ctx<'a> {
         };
         let room = rooms.remove(place);
         socket.unsubscribe(room.name());
-        let user = Arc::clone(&self.user);
+        let user = self.user.clone();
         self.state.leave(&mut self.context, room, user);
         true
     }
@@ -233,7 +232,7 @@ impl<'a> Ctx<'a> {
             Subscribed::TooMany | Subscribed::Closed => return Err(Rejection::Conflict),
         }
         socket.data_mut().rooms.push(room.clone());
-        let user = Arc::clone(&self.user);
+        let user = self.user.clone();
         self.state
             .join(&mut self.context, room.clone(), user, connection);
         Ok(room)
@@ -386,7 +385,7 @@ impl<'a> Ctx<'a> {
     }
 
     pub(super) fn typing(&mut self, room: &Room, is_typing: bool) {
-        let user = Arc::clone(&self.user);
+        let user = self.user.clone();
         let letter = Letter::Typing {
             room: room.clone(),
             user,
@@ -477,7 +476,7 @@ impl State {
         &mut self,
         context: &mut Context<'_, Realtime>,
         room: Room,
-        user: Arc<str>,
+        user: UserId,
         connection: ConnectionId,
     ) {
         let letter = Letter::Join {
@@ -488,12 +487,7 @@ impl State {
         self.deliver(context, letter);
     }
 
-    pub(super) fn leave(
-        &mut self,
-        context: &mut Context<'_, Realtime>,
-        room: Room,
-        user: Arc<str>,
-    ) {
+    pub(super) fn leave(&mut self, context: &mut Context<'_, Realtime>, room: Room, user: UserId) {
         self.deliver(context, Letter::Leave { room, user });
     }
 

@@ -1,12 +1,11 @@
 //! What the shards' instances say to each other.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::protocol::OwnedRequestId;
 use super::rooms::{Members, Room};
 use super::{Ctx, HandlerError};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UserId};
 
 /// One item of mail between instances of [`Realtime`](super::Realtime).
 #[derive(Debug)]
@@ -31,11 +30,11 @@ pub(super) enum Letter {
     /// A connection has subscribed to the room.
     Join {
         room: Room,
-        user: Arc<str>,
+        user: UserId,
         connection: ConnectionId,
     },
     /// A connection that had joined is not subscribed any more.
-    Leave { room: Room, user: Arc<str> },
+    Leave { room: Room, user: UserId },
     /// A finished frame for the room.
     Publish {
         room: Room,
@@ -45,7 +44,7 @@ pub(super) enum Letter {
     /// A member types, or has stopped.
     Typing {
         room: Room,
-        user: Arc<str>,
+        user: UserId,
         connection: ConnectionId,
         is_typing: bool,
     },

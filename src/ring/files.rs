@@ -11,7 +11,7 @@ use io_uring::{opcode, squeue};
 
 use crate::id::Slot;
 
-use super::op::{Bare, Operation, UserData};
+use super::op::{Bare, GENERATION_MASK, Operation, UserData};
 use super::queues::Cqe;
 use super::socket::{Flags, Phase, Reading, Socket};
 use super::{Completion, Ring, descriptor};
@@ -80,17 +80,10 @@ impl Ring {
     pub fn adopt(&mut self, slot: Slot, number: RawFd) {
         assert!(slot.0 < self.sockets_max());
         assert!(number >= 0);
-        if slot.index() >= self.sockets.len() {
-            self.sockets.resize(slot.index() + 1, Socket::FREE);
-        }
-        let socket = self.socket_mut(slot);
-        assert_eq!(socket.phase, Phase::Free);
-        *socket = Socket {
-            number,
-            generation: socket.next_generation(),
-            phase: Phase::Ordinary,
-            ..Socket::FREE
-        };
+        assert_eq!(self.socket(slot).phase, Phase::Free);
+        self.generation = (self.generation + 1) & GENERATION_MASK;
+        let socket = Socket::ordinary(number, self.generation);
+        self.sockets.insert(slot.index(), socket, Socket::FREE);
         self.sockets_open += 1;
     }
 
@@ -103,10 +96,16 @@ impl Ring {
         assert_eq!(socket.phase, Phase::Ordinary);
         assert!(!socket.flags.has(Flags::CLOSING));
         assert_eq!(socket.in_flight, 0, "operations hold the descriptor");
-        let number = socket.number;
-        socket.free();
-        self.sockets_open -= 1;
+        let number = socket.number();
+        self.free(slot);
         number
+    }
+
+    fn free(&mut self, slot: Slot) {
+        debug_assert_eq!(self.socket(slot).in_flight, 0);
+        debug_assert_eq!(self.socket(slot).reading, Reading::Nothing);
+        self.sockets.remove(slot.index(), Socket::FREE);
+        self.sockets_open -= 1;
     }
 
     /// Moves the socket into the table of direct descriptors, at the slot's own index, closes the
@@ -119,8 +118,7 @@ impl Ring {
         let socket = self.socket_mut(slot);
         assert_eq!(socket.phase, Phase::Ordinary);
         assert!(!socket.flags.has(Flags::CLOSING));
-        let number = std::mem::replace(&mut socket.number, -1);
-        socket.phase = Phase::Direct;
+        let number = socket.become_direct();
         let into_table = socket.user_data(Operation::Promote, slot);
         let close = socket.user_data(Operation::CloseOrdinary, slot);
         let offset = i32::try_from(slot.0).expect("a slot is below 2^20");
@@ -177,11 +175,10 @@ impl Ring {
     pub(super) fn stage_endings(&mut self) {
         let mut shutting = std::mem::take(&mut self.shutting);
         for (slot, generation) in shutting.drain(..) {
-            let socket = self.socket_mut(slot);
-            if socket.generation != generation
-                || socket.phase == Phase::Free
-                || socket.flags.has(Flags::CLOSING)
-            {
+            let Some(socket) = self.current_mut(slot, generation) else {
+                continue;
+            };
+            if socket.flags.has(Flags::CLOSING) {
                 continue;
             }
             if socket.is_sending() {
@@ -240,13 +237,24 @@ impl Ring {
         let read = socket
             .read_in_flight(slot)
             .map(|victim| Bare::cancel(victim, socket.user_data(Operation::CancelRead, slot)));
-        let send = socket.is_sending().then(|| {
-            Bare::cancel(
-                socket.user_data(Operation::SendOwned, slot),
-                socket.user_data(Operation::CancelSend, slot),
-            )
-        });
+        let send = socket
+            .send_in_flight(slot)
+            .map(|victim| Bare::cancel(victim, socket.user_data(Operation::CancelSend, slot)));
         (read, send)
+    }
+
+    /// Cancels what every socket has in flight, when the ring is dropped.
+    pub(super) fn cancel_sockets(&mut self) {
+        let sockets = std::mem::take(&mut self.sockets);
+        for (index, socket) in sockets.iter() {
+            let slot = Slot(u32::try_from(index).expect("a slot is below 2^20"));
+            let victims = [socket.read_in_flight(slot), socket.send_in_flight(slot)];
+            for victim in victims.into_iter().flatten() {
+                let user_data = socket.user_data(Operation::CancelRead, slot);
+                self.queues.push(Bare::cancel(victim, user_data));
+            }
+        }
+        self.sockets = sockets;
     }
 
     /// A cancel found nothing. Usually its victim has just completed; if not, it is tried again
@@ -260,13 +268,12 @@ impl Ring {
     pub(super) fn cancel_again(&mut self) {
         let mut uncancelled = std::mem::take(&mut self.uncancelled);
         for (slot, generation) in uncancelled.drain(..) {
-            let socket = self.socket(slot);
-            if socket.generation != generation || socket.phase == Phase::Free {
+            let Some(&mut Socket { flags, .. }) = self.current_mut(slot, generation) else {
                 continue;
-            }
-            let is_closing = socket.flags.has(Flags::CLOSING);
+            };
+            let is_closing = flags.has(Flags::CLOSING);
             let (read, send) = self.cancellations(slot);
-            if is_closing || socket.flags.has(Flags::CANCELLING) {
+            if is_closing || flags.has(Flags::CANCELLING) {
                 read.into_iter().for_each(|bare| self.queues.push(bare));
             }
             if is_closing {
@@ -292,23 +299,23 @@ impl Ring {
 
     /// Frees a closing slot whose last operation has ended.
     pub(super) fn released(&mut self, slot: Slot) -> Option<Completion> {
-        let socket = self.socket_mut(slot);
+        let socket = self.socket(slot);
         if !socket.flags.has(Flags::CLOSING) || socket.in_flight > 0 {
             return None;
         }
         assert_eq!(socket.reading, Reading::Nothing);
         assert!(!socket.is_sending());
-        socket.free();
-        self.sockets_open -= 1;
+        self.free(slot);
         Some(Completion::Released(slot))
     }
 
     /// Closes ordinary descriptors that the ring still owns, when it is dropped. Where a close was
     /// staged, the number is the kernel's to close, and may be somebody else's by now.
     pub(super) fn close_ordinary_descriptors(&mut self) {
-        for socket in &mut self.sockets {
+        let sockets = std::mem::take(&mut self.sockets);
+        for (_, socket) in sockets.iter() {
             if socket.phase == Phase::Ordinary && !socket.flags.has(Flags::CLOSE_STAGED) {
-                drop(descriptor::own(std::mem::replace(&mut socket.number, -1)));
+                drop(descriptor::own(socket.number()));
             }
         }
     }

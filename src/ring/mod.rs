@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use io_uring::IoUring;
 
+use crate::collections::Table;
 use crate::id::Slot;
 use crate::limits::{
     COMPLETION_QUEUE_ENTRIES, CONNECTIONS_PER_SHARD_MAX, RECV_BUFFER_BYTES, RECV_BUFFERS,
@@ -215,7 +216,8 @@ impl PreparedRing {
             buffers: Rc::new(self.buffers),
             owned: OwnedSends::default(),
             pieces: Pieces::default(),
-            sockets: Vec::new(),
+            sockets: Table::default(),
+            generation: 0,
             sockets_max: self.sockets_max,
             sockets_open: 0,
             acceptor: Acceptor::default(),
@@ -253,7 +255,10 @@ pub struct Ring {
     owned: OwnedSends,
     pieces: Pieces,
     promotions: Promotions,
-    sockets: Vec<Socket>,
+    sockets: Table<Socket>,
+    /// Of the socket adopted last, 24 bits. One count for all slots, so that a free slot need not
+    /// remember its own.
+    generation: u32,
     sockets_max: u32,
     sockets_open: u32,
     acceptor: Acceptor,
@@ -399,10 +404,7 @@ impl Ring {
     fn handle_of_slot(&mut self, cqe: Cqe) -> Option<Completion> {
         let lease = self.lease(cqe);
         let slot = cqe.user_data.slot();
-        let is_current = self.sockets.get(slot.index()).is_some_and(|socket| {
-            socket.phase != Phase::Free && socket.generation == cqe.user_data.generation()
-        });
-        if !is_current {
+        if self.current_mut(slot, cqe.user_data.generation()).is_none() {
             // A lease, if there is one, gives its buffer back here, and nothing else happens.
             self.queues.counters.stale += 1;
             return None;
@@ -464,17 +466,35 @@ impl Ring {
     }
 
     fn socket(&self, slot: Slot) -> &Socket {
-        &self.sockets[slot.index()]
+        self.sockets.get(slot.index()).unwrap_or(&Socket::FREE)
     }
 
+    /// Panics if the slot is free and so are all around it.
     fn socket_mut(&mut self, slot: Slot) -> &mut Socket {
-        &mut self.sockets[slot.index()]
+        self.sockets
+            .get_mut(slot.index())
+            .expect("the slot is in use")
+    }
+
+    /// The socket that was in a slot at some time before, if it is there still.
+    fn current_mut(&mut self, slot: Slot, generation: u32) -> Option<&mut Socket> {
+        self.sockets
+            .get_mut(slot.index())
+            .filter(|socket| socket.phase != Phase::Free && socket.generation == generation)
     }
 
     /// Cancels everything and waits, bounded, until the kernel is done with our memory.
+    ///
+    /// Each operation is cancelled by its own name. To let the kernel cancel *all*, or to leave it to
+    /// the end of the ring, takes a time that grows with their square: for each one it walks past
+    /// all that it has cancelled already.
     fn quiesce(&mut self) -> io::Result<()> {
-        self.queues.push(Bare::cancel_all());
-        for _ in 0..QUIESCE_ROUNDS {
+        self.stop_listening();
+        self.cancel_waker();
+        self.cancel_sockets();
+        let mut idle_rounds = 0;
+        loop {
+            let in_flight = self.queues.in_flight();
             while let Some(cqe) = self.queues.pop() {
                 drop(self.lease(cqe));
                 if cqe.operation == Operation::Accept && cqe.result >= 0 {
@@ -484,14 +504,25 @@ impl Ring {
             if self.queues.in_flight() == 0 {
                 return Ok(());
             }
+            if self.queues.in_flight() == in_flight {
+                idle_rounds += 1;
+            }
+            match idle_rounds {
+                // Few are left, which were missed because they were just about to complete.
+                QUIESCE_ROUNDS => self.queues.push(Bare::cancel_all()),
+                QUIESCE_ROUNDS_MAX => return Err(io::Error::from_raw_os_error(libc::ETIME)),
+                _ => {}
+            }
             self.queues.submit_and_wait(Some(QUIESCE_WAIT))?;
         }
-        Err(io::Error::from_raw_os_error(libc::ETIME))
     }
 }
 
-/// How often, and how long each time, a dropped ring waits for cancelled operations.
-const QUIESCE_ROUNDS: u32 = 100;
+/// Waits of a dropped ring in which none of the cancelled operations ended, until it cancels what is
+/// left without asking for names, and until it gives up.
+const QUIESCE_ROUNDS: u32 = 5;
+const QUIESCE_ROUNDS_MAX: u32 = 100;
+/// One such wait.
 const QUIESCE_WAIT: Duration = Duration::from_millis(20);
 
 impl Drop for Ring {

@@ -10,13 +10,15 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use io_uring::{opcode, squeue, types};
 
 use crate::id::Slot;
 
 use super::op::{Operation, Target, on};
 use super::queues::Cqe;
-use super::socket::{Flags, NO_SEND, Phase};
+use super::socket::{Flags, Phase};
 use super::{Completion, Ring};
 
 /// Largest single send, bytes. The kernel cuts off at 2 GiB less a page, silently for a borrowed one.
@@ -28,6 +30,8 @@ const BORROWED: i32 = libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNA
 /// An owned send goes to the kernel in portions of so many bytes, so that a slow peer which takes
 /// something is told from one that takes nothing.
 const OWNED_PORTION_BYTES: usize = 256 * 1024;
+/// Owned sends for which there is room even when there are none.
+const OWNED_KEPT: usize = 64;
 const OWNED: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Where the message headers and pieces of staged `SENDMSG` entries lie until they are consumed.
@@ -179,37 +183,17 @@ impl Drop for Batch<'_, '_> {
 }
 
 /// Bytes that the kernel is sending.
-#[derive(Debug, Default)]
-struct OwnedSend {
+#[derive(Debug)]
+pub(super) struct OwnedSend {
     bytes: Vec<u8>,
     /// Bytes that the socket has taken, `0..bytes.len()`.
     taken: usize,
 }
 
-/// The owned sends in flight, by index. A send stays here until its last completion.
-#[derive(Debug, Default)]
-pub(super) struct OwnedSends {
-    sends: Vec<OwnedSend>,
-    free: Vec<u32>,
-}
-
-impl OwnedSends {
-    fn insert(&mut self, bytes: Vec<u8>) -> u32 {
-        let send = OwnedSend { bytes, taken: 0 };
-        if let Some(index) = self.free.pop() {
-            self.sends[index as usize] = send;
-            return index;
-        }
-        let index = u32::try_from(self.sends.len()).expect("one send per slot, 24 bits");
-        self.sends.push(send);
-        index
-    }
-
-    fn remove(&mut self, index: u32) -> Vec<u8> {
-        self.free.push(index);
-        std::mem::take(&mut self.sends[index as usize]).bytes
-    }
-}
+/// The owned sends in flight, by slot. A send stays here until its last completion.
+///
+/// A map, because few sockets are full at a time, and an index in each would cost them all 4 bytes.
+pub(super) type OwnedSends = HashMap<Slot, OwnedSend>;
 
 impl Ring {
     /// Sends `bytes`, waiting for room as long as it takes. [`Completion::Sent`] gives the buffer
@@ -224,8 +208,8 @@ impl Ring {
         assert_ne!(socket.phase, Phase::Free);
         assert!(!socket.flags.has(Flags::CLOSING));
         assert!(!socket.is_sending(), "two sends on one socket");
-        let index = self.owned.insert(bytes);
-        self.socket_mut(slot).send = index;
+        self.owned.insert(slot, OwnedSend { bytes, taken: 0 });
+        self.socket_mut(slot).flags.set(Flags::SENDING);
         self.stage_owned(slot);
     }
 
@@ -241,8 +225,7 @@ impl Ring {
         socket.in_flight += 1;
         let target = socket.target(slot);
         let user_data = socket.user_data(Operation::SendOwned, slot);
-        let index = socket.send as usize;
-        let send = &self.owned.sends[index];
+        let send = &self.owned[&slot];
         let rest = &send.bytes[send.taken..];
         let rest = &rest[..rest.len().min(OWNED_PORTION_BYTES)];
         let length = u32::try_from(rest.len()).expect("a portion is a u32");
@@ -253,7 +236,7 @@ impl Ring {
         });
         let entry = entry.user_data(user_data.as_u64());
         // SAFETY: the bytes belong to `self.owned` and stay there, unchanged, until the completion
-        // of this send (the vector's heap block does not move with the vector); a ring that is
+        // of this send (the vector's heap block does not move when the map grows); a ring that is
         // dropped before leaks them.
         unsafe { self.queues.push_entry(&entry) };
     }
@@ -262,9 +245,11 @@ impl Ring {
     pub(super) fn on_owned_sent(&mut self, slot: Slot, cqe: Cqe) -> Option<Completion> {
         let socket = self.socket_mut(slot);
         socket.in_flight -= 1;
-        let index = socket.send;
         let is_closing = socket.flags.has(Flags::CLOSING);
-        let send = &mut self.owned.sends[index as usize];
+        let Entry::Occupied(mut entry) = self.owned.entry(slot) else {
+            unreachable!("a send stays in the map until its last completion")
+        };
+        let send = entry.get_mut();
         let taken = usize::try_from(cqe.result).unwrap_or(0);
         send.taken += taken;
         let is_whole = send.taken >= send.bytes.len();
@@ -274,8 +259,12 @@ impl Ring {
             self.stage_owned(slot);
             return (taken > 0).then_some(Completion::Progress(slot));
         }
-        let bytes = self.owned.remove(index);
-        self.socket_mut(slot).send = NO_SEND;
+        let bytes = entry.remove().bytes;
+        if self.owned.is_empty() {
+            // Whatever a bad moment has needed.
+            self.owned.shrink_to(OWNED_KEPT);
+        }
+        self.socket_mut(slot).flags.clear(Flags::SENDING);
         if is_closing {
             return None;
         }

@@ -15,10 +15,13 @@
 //! poll before every message costs 25 % in fan-out. A poll is level-triggered when armed, so nothing
 //! that arrives in between is missed.
 
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+
 use crate::id::Slot;
 
 use super::buf_ring::Lease;
-use super::op::{Bare, GENERATION_MASK, Operation, Target, UserData};
+use super::op::{Bare, Operation, Target, UserData};
 use super::queues::Cqe;
 use super::{Completion, Ring};
 
@@ -72,6 +75,8 @@ impl Flags {
     pub(super) const SHUT: Self = Self(1 << 9);
     /// The shutdown of the write side is with the kernel.
     pub(super) const SHUTTING: Self = Self(1 << 10);
+    /// An owned send is in flight.
+    pub(super) const SENDING: Self = Self(1 << 11);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -86,20 +91,14 @@ impl Flags {
     }
 }
 
-/// No owned send in flight.
-pub(super) const NO_SEND: u32 = u32::MAX;
-
 /// The driver's state of one slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Socket {
-    /// The ordinary descriptor in `Phase::Ordinary`, else -1.
-    pub(super) number: i32,
+    /// In `Phase::Ordinary` the descriptor. In `Phase::Direct` when data last came, in the seconds of
+    /// `Ring::tick`: no socket needs both.
+    word: u32,
     /// 24 bits; changes with each adoption.
     pub(super) generation: u32,
-    /// When data last came, in the seconds of `Ring::tick`.
-    pub(super) last_data: u32,
-    /// Index of the owned send in flight, or `NO_SEND`.
-    pub(super) send: u32,
     pub(super) flags: Flags,
     /// Counted operations without their last completion: read, send, shutdown, close.
     pub(super) in_flight: u8,
@@ -107,41 +106,63 @@ pub(super) struct Socket {
     pub(super) reading: Reading,
 }
 
-const _: () = assert!(size_of::<Socket>() <= 24);
+const _: () = assert!(size_of::<Socket>() <= 16);
 
 impl Socket {
     pub(super) const FREE: Self = Self {
-        number: -1,
+        word: 0,
         generation: 0,
-        last_data: 0,
-        send: NO_SEND,
         flags: Flags(0),
         in_flight: 0,
         phase: Phase::Free,
         reading: Reading::Nothing,
     };
 
-    pub(super) fn is_sending(&self) -> bool {
-        self.send != NO_SEND
-    }
-
-    /// Frees the slot. The generation stays, so that stale completions are known.
-    pub(super) fn free(&mut self) {
-        debug_assert_eq!(self.in_flight, 0);
-        debug_assert_eq!(self.reading, Reading::Nothing);
-        *self = Self {
-            generation: self.generation,
+    /// An adopted socket.
+    pub(super) fn ordinary(number: RawFd, generation: u32) -> Self {
+        Self {
+            word: number.cast_unsigned(),
+            generation,
+            phase: Phase::Ordinary,
             ..Self::FREE
-        };
+        }
     }
 
-    pub(super) fn next_generation(&self) -> u32 {
-        (self.generation + 1) & GENERATION_MASK
+    /// The ordinary descriptor. Panics unless it is in that phase.
+    pub(super) fn number(&self) -> RawFd {
+        assert_eq!(self.phase, Phase::Ordinary);
+        self.word.cast_signed()
+    }
+
+    /// Promotes the socket and gives up the ordinary descriptor.
+    pub(super) fn become_direct(&mut self) -> RawFd {
+        let number = self.number();
+        self.phase = Phase::Direct;
+        self.word = 0;
+        number
+    }
+
+    /// Notes that data has come.
+    fn heard(&mut self, now: u32) {
+        if self.phase == Phase::Direct {
+            self.word = now;
+        }
+    }
+
+    /// Seconds since data last came to a promoted socket.
+    fn quiet_for(&self, now: u32) -> u32 {
+        debug_assert_eq!(self.phase, Phase::Direct);
+        now.saturating_sub(self.word)
+    }
+
+    /// Whether an owned send is in flight.
+    pub(super) fn is_sending(&self) -> bool {
+        self.flags.has(Flags::SENDING)
     }
 
     pub(super) fn target(&self, slot: Slot) -> Target {
         match self.phase {
-            Phase::Ordinary => Target::Ordinary(self.number),
+            Phase::Ordinary => Target::Ordinary(self.number()),
             Phase::Direct => Target::Direct(slot.0),
             Phase::Free => unreachable!("a free slot names no socket"),
         }
@@ -160,6 +181,12 @@ impl Socket {
             Reading::Many => Operation::ReceiveMany,
         };
         Some(self.user_data(operation, slot))
+    }
+
+    /// The owned send in flight, as the kernel knows it.
+    pub(super) fn send_in_flight(&self, slot: Slot) -> Option<UserData> {
+        self.is_sending()
+            .then(|| self.user_data(Operation::SendOwned, slot))
     }
 
     fn may_read(&self) -> bool {
@@ -235,7 +262,7 @@ impl Ring {
             Reading::Poll => Bare::poll(target, user_data),
             Reading::Once => Bare::receive_once(target, user_data),
             Reading::Many => {
-                socket.last_data = now;
+                socket.heard(now);
                 if !socket.flags.has(Flags::IN_SWEEP) {
                     socket.flags.set(Flags::IN_SWEEP);
                     self.sweep.push_back((slot, generation));
@@ -267,13 +294,12 @@ impl Ring {
             };
             let now = self.now_seconds;
             let quiet_seconds = self.quiet_seconds;
-            let socket = self.socket_mut(slot);
-            if socket.generation != generation || socket.phase == Phase::Free {
+            let Some(socket) = self.current_mut(slot, generation) else {
                 continue;
-            }
+            };
             if socket.reading != Reading::Many || socket.flags.has(Flags::CLOSING) {
                 socket.flags.clear(Flags::IN_SWEEP);
-            } else if now.saturating_sub(socket.last_data) < quiet_seconds {
+            } else if socket.quiet_for(now) < quiet_seconds {
                 self.sweep.push_back((slot, generation));
             } else {
                 socket.flags.clear(Flags::IN_SWEEP);
@@ -281,6 +307,7 @@ impl Ring {
                 self.cancel_read(slot);
             }
         }
+        give_back_unused(&mut self.sweep);
     }
 
     /// Arms those that found no receive buffer, once there is one again.
@@ -290,8 +317,9 @@ impl Ring {
         }
         let mut starved = std::mem::take(&mut self.starved);
         for (slot, generation) in starved.drain(..) {
-            let socket = self.socket_mut(slot);
-            if socket.generation == generation && socket.flags.has(Flags::STARVED) {
+            if let Some(socket) = self.current_mut(slot, generation)
+                && socket.flags.has(Flags::STARVED)
+            {
                 socket.flags.clear(Flags::STARVED);
                 self.arm_idle(slot);
             }
@@ -356,7 +384,7 @@ impl Ring {
     fn received(&mut self, slot: Slot, cqe: Cqe, was_cancelled: bool) {
         let now = self.now_seconds;
         let socket = self.socket_mut(slot);
-        socket.last_data = now;
+        socket.heard(now);
         let is_busy = cqe.operation == Operation::ReceiveMany && !was_cancelled;
         if cqe.has_more() || socket.phase == Phase::Ordinary || !socket.may_read() {
             return;
@@ -414,6 +442,13 @@ impl Ring {
         socket.reading = Reading::Nothing;
         socket.flags.clear(Flags::CANCELLING);
         socket.in_flight -= 1;
+    }
+}
+
+/// Gives memory back that a list has needed in a busier time.
+fn give_back_unused<T>(list: &mut VecDeque<T>) {
+    if list.len() < list.capacity() / 4 {
+        list.shrink_to(list.len() * 2);
     }
 }
 

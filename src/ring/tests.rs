@@ -12,6 +12,7 @@ mod echo;
 mod lifecycle;
 mod reading;
 mod sending;
+mod teardown;
 mod waking;
 
 /// Turns before a test that waits for something gives up: at 10 ms each, 20 seconds.
@@ -148,10 +149,12 @@ impl Server {
     /// Closes what is open, and checks that everything lent has come back.
     fn finish(mut self) {
         self.aside.clear();
-        for index in 0..self.ring.sockets.len() {
-            if self.ring.sockets[index].phase != Phase::Free {
-                self.close(Slot(u32::try_from(index).unwrap()));
-            }
+        let taken: Vec<usize> = (self.ring.sockets.iter())
+            .filter(|(_, socket)| socket.phase != Phase::Free)
+            .map(|(index, _)| index)
+            .collect();
+        for index in taken {
+            self.close(Slot(u32::try_from(index).unwrap()));
         }
         self.idle();
         assert!(self.aside.is_empty(), "unexpected: {:?}", self.aside);

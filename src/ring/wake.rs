@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use super::op::Bare;
+use super::op::{Bare, Operation, UserData};
 use super::queues::Cqe;
 use super::{Completion, Ring, descriptor};
 
@@ -63,6 +63,13 @@ impl Ring {
 
     pub(super) fn arm_waker(&mut self) {
         self.queues.push(Bare::poll_event(self.waker.number()));
+    }
+
+    /// For a ring that is dropped.
+    pub(super) fn cancel_waker(&mut self) {
+        let victim = UserData::of_ring(Operation::WakeEvent);
+        let user_data = UserData::of_ring(Operation::CancelAll);
+        self.queues.push(Bare::cancel(victim, user_data));
     }
 
     /// The eventfd was written. It is never read: a multishot poll tells every write once.

@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 
 use super::mail::Handshake;
 use super::send_queue::SendQueue;
-use super::users::{Links, UserIndex};
+use super::users::Links;
+use crate::id::UserId;
 use crate::ws::{Decoder, WindowBits};
 
 /// How far a connection has come.
@@ -160,31 +161,39 @@ impl Unread {
     }
 }
 
+/// What is kept of what a connection has sent. Nearly all connections keep nothing.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Before [`Phase::Open`].
+    Opening(Opening),
+    /// In [`Phase::Open`].
+    Unread(Unread),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection<D> {
     pub(crate) data: D,
     pub(crate) decoder: Decoder,
     pub(crate) queue: Option<Box<SendQueue>>,
-    pub(crate) opening: Option<Box<Opening>>,
-    pub(crate) unread: Option<Box<Unread>>,
+    pub(crate) held: Option<Box<Held>>,
     pub(crate) subscriptions: SmallVec<[Subscription; 2]>,
-    /// Bytes of the owned send in flight.
-    pub(crate) in_flight_bytes: usize,
-    /// Of one message, bytes, before and after inflating.
-    pub(crate) message_bytes_max: usize,
-    pub(crate) user: Option<UserIndex>,
+    /// Whose it is, while it is open.
+    pub(crate) user: Option<UserId>,
     pub(crate) links: Links,
+    /// Bytes of the owned send in flight.
+    pub(crate) in_flight_bytes: u32,
+    /// Of one message, bytes, before and after inflating; `u32::MAX` is 4 GiB or more.
+    pub(crate) message_bytes_max: u32,
     /// Second at which anything last came in.
     pub(crate) heard_s: u32,
-    /// Second at which a message last came in.
-    pub(crate) message_s: u32,
+    /// In [`Phase::Open`] the second at which a message last came in, else that in which the phase
+    /// ends.
+    pub(crate) moment_s: u32,
     /// Second at which the peer last took something, while `blocked`; else meaningless.
     pub(crate) written_s: u32,
     /// Second of the soonest check in the wheel.
     pub(crate) check_s: u32,
-    /// End of a phase that is not [`Phase::Open`], second.
-    pub(crate) phase_ends_s: u32,
     pub(crate) peer: Peer,
     /// LZ77 window bits of compressed messages to the peer; `None`: no compression.
     pub(crate) window_bits: Option<WindowBits>,
@@ -198,18 +207,16 @@ impl<D: Default> Connection<D> {
             data: D::default(),
             decoder: Decoder::default(),
             queue: None,
-            opening: None,
-            unread: None,
+            held: None,
             subscriptions: SmallVec::new(),
-            in_flight_bytes: 0,
-            message_bytes_max: 0,
             user: None,
             links: Links::default(),
+            in_flight_bytes: 0,
+            message_bytes_max: 0,
             heard_s: 0,
-            message_s: 0,
+            moment_s: u32::MAX,
             written_s: 0,
             check_s: u32::MAX,
-            phase_ends_s: u32::MAX,
             peer: peer.into(),
             window_bits: None,
             phase,
@@ -221,13 +228,93 @@ impl<D: Default> Connection<D> {
 impl<D> Connection<D> {
     /// Bytes that wait for the peer, in the private queue and in flight.
     pub(crate) fn buffered(&self) -> usize {
-        self.in_flight_bytes + self.queue.as_ref().map_or(0, |queue| queue.len())
+        self.in_flight_bytes as usize + self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// The bytes of an open connection that wait to be decoded.
+    pub(crate) fn unread(&self) -> Option<&Unread> {
+        match self.held.as_deref() {
+            Some(Held::Unread(unread)) => Some(unread),
+            Some(Held::Opening(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn unread_mut(&mut self) -> Option<&mut Unread> {
+        match self.held.as_deref_mut() {
+            Some(Held::Unread(unread)) => Some(unread),
+            Some(Held::Opening(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn take_unread(&mut self) -> Option<Unread> {
+        match *self
+            .held
+            .take_if(|held| matches!(**held, Held::Unread(_)))?
+        {
+            Held::Unread(unread) => Some(unread),
+            Held::Opening(_) => None,
+        }
+    }
+
+    pub(crate) fn keep_unread(&mut self, unread: Unread) {
+        self.held = Some(Box::new(Held::Unread(unread)));
+    }
+
+    /// What is kept of the handshake.
+    pub(crate) fn take_opening(&mut self) -> Option<Opening> {
+        match *self
+            .held
+            .take_if(|held| matches!(**held, Held::Opening(_)))?
+        {
+            Held::Opening(opening) => Some(opening),
+            Held::Unread(_) => None,
+        }
+    }
+
+    pub(crate) fn keep_opening(&mut self, opening: Opening) {
+        self.held = Some(Box::new(Held::Opening(opening)));
     }
 }
+
+// A record is what an idle connection costs most. docs/DENSITY.md adds it all up.
+const _: () = assert!(size_of::<Connection<()>>() <= 136);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_of_records() {
+        let parts = [
+            ("decoder", size_of::<Decoder>()),
+            ("send queue", size_of::<Option<Box<SendQueue>>>()),
+            ("held bytes", size_of::<Option<Box<Held>>>()),
+            ("subscriptions", size_of::<SmallVec<[Subscription; 2]>>()),
+            ("user", size_of::<Option<UserId>>()),
+            ("links", size_of::<Links>()),
+            ("two sizes, four seconds", 6 * size_of::<u32>()),
+            ("peer", size_of::<Peer>()),
+            ("window bits", size_of::<Option<WindowBits>>()),
+            ("phase", size_of::<Phase>()),
+            ("marks", size_of::<Marks>()),
+        ];
+        for (name, bytes) in parts {
+            println!("{bytes:4}  {name}");
+        }
+        let whole = size_of::<Connection<()>>();
+        println!("{whole:4}  a connection's record");
+        let sum: usize = parts.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(
+            whole,
+            sum.next_multiple_of(8),
+            "nothing else is in the record"
+        );
+        let option = size_of::<Option<Connection<()>>>();
+        assert_eq!(
+            option, whole,
+            "an empty place in the slab costs no mark of its own"
+        );
+    }
 
     #[test]
     fn unread_bytes_stay_in_order_and_what_is_done_with_goes() {

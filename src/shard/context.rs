@@ -10,7 +10,7 @@ use super::connection::{Connection, Phase};
 use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
 use super::mail::{Frame, Mail, ServiceRequest};
-use crate::id::{ConnectionId, ShardId, Slot};
+use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
 use crate::metrics::Counters;
 use crate::time::Now;
@@ -172,7 +172,7 @@ impl<A: App> Context<'_, A> {
 
     /// Connections of a user who is at home on this shard; 0 for anybody else.
     pub fn user_connection_count(&self, user: &str) -> u32 {
-        self.core.users.connection_count(user)
+        self.core.user_connection_count(user)
     }
 
     /// Subscribers of a topic on this shard.
@@ -301,10 +301,9 @@ impl<'a, A: App> Socket<'a, A> {
     }
 
     /// The user.
-    pub fn user(&self) -> &Arc<str> {
-        self.core
-            .users
-            .id(self.record().user.expect("an open connection has a user"))
+    pub fn user(&self) -> &UserId {
+        let user = self.record().user.as_ref();
+        user.expect("a connection has a user until the application has heard of its end")
     }
 
     /// The address of the TCP peer.

@@ -11,8 +11,8 @@ use super::options::Options;
 use super::send_queue::QueuePool;
 use super::topics::{Interest, Topics};
 use super::users::{Chain, Links, Placement, Users};
-use crate::collections::{BitSet, Key, Slab, TimerWheel};
-use crate::id::{ConnectionId, ShardId, Slot};
+use crate::collections::{BitSet, Slab, TimerWheel};
+use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::metrics::Counters;
 use crate::time::Now;
 use crate::ws::CloseCode;
@@ -86,7 +86,7 @@ pub(crate) struct Core<A: App> {
     pub(crate) connections: Slab<Connection<A::Data>>,
     pub(crate) users: Users,
     pub(crate) topics: Topics,
-    pub(crate) wheel: TimerWheel<Key>,
+    pub(crate) wheel: TimerWheel<Slot>,
     pub(crate) turn: Turn,
     pub(crate) queues: QueuePool,
     pub(crate) staged: Vec<Staged<A>>,
@@ -102,6 +102,16 @@ pub(crate) struct Core<A: App> {
 }
 
 impl<D> Chain for Slab<Connection<D>> {
+    fn member(&self, slot: Slot) -> (&UserId, &Links) {
+        let connection = self.get(slot.0);
+        let connection = connection.expect("a chained connection is in the slab");
+        let user = connection.user.as_ref();
+        (
+            user.expect("whoever is chained has a user"),
+            &connection.links,
+        )
+    }
+
     fn links(&mut self, slot: Slot) -> &mut Links {
         &mut self
             .get_mut(slot.0)
@@ -177,6 +187,11 @@ impl<A: App> Core<A> {
             return None;
         }
         (self.id(slot) == id).then_some(slot)
+    }
+
+    /// Connections of a user who is at home here.
+    pub(crate) fn user_connection_count(&self, user: &str) -> u32 {
+        self.users.connection_count(user, &self.connections)
     }
 
     /// Marks a connection for the end of the turn.

@@ -2,7 +2,6 @@
 //! to the user's home shard, limits, and the 101.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::StatusCode;
@@ -18,7 +17,7 @@ use super::options::OnUserLimit;
 use super::outbox::Outbox;
 use super::{App, Shard};
 use crate::http::{self, BadRequest, Head, Refusal, SwitchingProtocols};
-use crate::id::{ConnectionId, Slot};
+use crate::id::{ConnectionId, Slot, UserId};
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::time::Timestamp;
 use crate::ws::{self, CloseCode};
@@ -77,7 +76,7 @@ impl<A: App> Shard<A> {
             return;
         };
         let peer = connection.peer.into();
-        let mut gathered = connection.opening.take().map(|opening| opening.bytes);
+        let mut gathered = connection.take_opening().map(|opening| opening.bytes);
         let bytes = match &mut gathered {
             Some(gathered) => {
                 gathered.extend_from_slice(bytes);
@@ -93,7 +92,7 @@ impl<A: App> Shard<A> {
                     handshake: Handshake::default(),
                 };
                 if let Some(connection) = self.core.connection_mut(slot) {
-                    connection.opening = Some(Box::new(opening));
+                    connection.keep_opening(opening);
                 }
                 self.core.receive(slot, outbox);
             }
@@ -192,10 +191,10 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Deferred;
-        connection.opening = Some(Box::new(Opening {
+        connection.keep_opening(Opening {
             bytes: early,
             handshake,
-        }));
+        });
         let work = Box::pin(async move { Mail::Answer(id, Box::new(answer.await)) });
         if outbox.service(ServiceRequest::Spawn(work)).is_err() {
             self.core.counters.service_busy += 1;
@@ -218,7 +217,7 @@ impl<A: App> Shard<A> {
         let opening = self
             .core
             .connection_mut(slot)
-            .and_then(|c| c.opening.take());
+            .and_then(Connection::take_opening);
         let Some(opening) = opening else { return };
         match answer {
             Ok(accept) => self.place(slot, accept, opening.handshake, opening.bytes, outbox),
@@ -297,7 +296,7 @@ impl<A: App> Shard<A> {
         if self.core.shutting_down {
             return self.refuse(slot, &unavailable("the server is shutting down"));
         }
-        let user: Arc<str> = match accept.user {
+        let user: UserId = match accept.user {
             Some(user) => user.into(),
             None => self.core.guest_id(),
         };
@@ -306,7 +305,6 @@ impl<A: App> Shard<A> {
         }
         let core = &mut self.core;
         let second = core.now.seconds();
-        let record = core.users.attach(&user, slot, &mut core.connections);
         let message_bytes_max = accept
             .message_bytes_max
             .unwrap_or(core.options().message_bytes_max);
@@ -314,11 +312,12 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Open;
-        connection.user = Some(record);
+        connection.user = Some(user.clone());
         connection.data = accept.data;
-        connection.message_bytes_max = message_bytes_max;
+        connection.message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
         connection.window_bits = handshake.deflate.map(|deflate| deflate.server_window_bits);
-        (connection.heard_s, connection.message_s) = (second, second);
+        (connection.heard_s, connection.moment_s) = (second, second);
+        core.users.attach(&user, slot, &mut core.connections);
         core.open += 1;
         core.counters.opened += 1;
         outbox.promote(slot);
@@ -335,21 +334,17 @@ impl<A: App> Shard<A> {
     }
 
     /// Counts the newcomer in, or says why not.
-    fn make_room(&mut self, user: &Arc<str>, outbox: &mut impl Outbox<A>) -> Result<(), Refusal> {
+    fn make_room(&mut self, user: &str, outbox: &mut impl Outbox<A>) -> Result<(), Refusal> {
         let options = self.core.options();
         let (connections_max, policy) = (options.connections_max, options.on_user_limit);
         let per_user_max = options.connections_per_user_max;
-        if per_user_max > 0 && self.core.users.connection_count(user) >= per_user_max {
+        if per_user_max > 0 && self.core.user_connection_count(user) >= per_user_max {
             match policy {
                 OnUserLimit::Reject => {
                     return Err(connection_limit(per_user_max));
                 }
                 OnUserLimit::EvictOldest => {
-                    let oldest = self
-                        .core
-                        .users
-                        .find(user)
-                        .and_then(|u| self.core.users.first(u));
+                    let oldest = self.core.users.find(user, &self.core.connections);
                     if let Some(oldest) = oldest {
                         self.core.counters.evicted += 1;
                         self.core.begin_close(
@@ -387,7 +382,7 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Refused;
-        connection.opening = None;
+        connection.held = None;
         tracing::debug!(peer = %SocketAddr::from(connection.peer), %request_id, ?refusal, "refused");
         core.queue_last(slot, |out| {
             refusal.write(out, &request_id, timestamp.as_str())
@@ -401,7 +396,7 @@ impl<A: App> Shard<A> {
         let Some(connection) = self.core.connection(slot) else {
             return;
         };
-        let silent = connection.opening.is_none();
+        let silent = connection.held.is_none();
         match connection.phase {
             Phase::Head if silent => self.core.cut(slot, CloseCode::ABNORMAL, "no request"),
             Phase::Head => self.refuse(slot, &BadRequest::Timeout.into()),

@@ -7,7 +7,6 @@ use super::app::App;
 use super::codes;
 use super::connection::Phase;
 use super::core::Core;
-use crate::collections::Key;
 use crate::id::Slot;
 use crate::ws::{CloseCode, Opcode};
 
@@ -35,7 +34,7 @@ impl<A: App> Core<A> {
         let now = self.now.seconds();
         if let Some(connection) = self.connection_mut(slot) {
             // One more, because `now` is a second that has already begun.
-            connection.phase_ends_s = now.saturating_add(seconds(after).unwrap_or(0) + 1);
+            connection.moment_s = now.saturating_add(seconds(after).unwrap_or(0) + 1);
             self.schedule(slot);
         }
     }
@@ -45,20 +44,11 @@ impl<A: App> Core<A> {
         let Some((deadline, _)) = self.deadline(slot) else {
             return;
         };
-        let Some(generation) = self.connections.generation(slot.0) else {
-            return;
-        };
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         if deadline < connection.check_s {
-            connection.check_s = self.wheel.schedule(
-                Key {
-                    index: slot.0,
-                    generation,
-                },
-                deadline,
-            );
+            connection.check_s = self.wheel.schedule(slot, deadline);
         }
     }
 
@@ -70,7 +60,7 @@ impl<A: App> Core<A> {
             Phase::Released => return None,
             Phase::Open => {}
             Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {
-                return Some((connection.phase_ends_s, Due::PhaseEnded));
+                return Some((connection.moment_s, Due::PhaseEnded));
             }
         }
         let heard = connection.heard_s;
@@ -95,7 +85,7 @@ impl<A: App> Core<A> {
                 Due::TooSlow,
             ),
             (
-                seconds(options.idle_timeout).map(|t| connection.message_s.saturating_add(t)),
+                seconds(options.idle_timeout).map(|t| connection.moment_s.saturating_add(t)),
                 Due::Idle,
             ),
         ]
@@ -105,11 +95,10 @@ impl<A: App> Core<A> {
     }
 
     /// Looks at a connection whose check came due, and asks for the next check.
-    pub(crate) fn check(&mut self, key: Key) -> Option<(Slot, Due)> {
-        let slot = Slot(key.index);
-        if self.connections.generation(key.index) != Some(key.generation) {
-            return None;
-        }
+    ///
+    /// The check may have been asked for by a connection that is gone. Then it finds none, or one
+    /// that has a check to come, or one that is due in this second as well.
+    pub(crate) fn check(&mut self, slot: Slot) -> Option<(Slot, Due)> {
         let now = self.now.seconds();
         let connection = self.connections.get_mut(slot.0)?;
         if connection.check_s > now {

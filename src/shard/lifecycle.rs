@@ -1,14 +1,13 @@
 //! How an open connection ends, and what is looked at after its bytes have gone out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::app::App;
-use super::connection::Phase;
+use super::connection::{Phase, Unread};
 use super::core::{Core, Staged};
 use super::outbox::Outbox;
 use super::send_queue::SendQueue;
-use crate::id::{ConnectionId, Slot};
+use crate::id::{ConnectionId, Slot, UserId};
 use crate::ws::{self, CloseCode, Opcode};
 
 /// Nothing more of a peer is decoded while more than this waits to be sent to it, or half of
@@ -57,7 +56,7 @@ impl<A: App> Core<A> {
             return;
         };
         connection.phase = Phase::Released;
-        connection.opening = None;
+        connection.held = None;
         if let Some(queue) = connection.queue.take() {
             self.queues.give(queue);
         }
@@ -69,7 +68,7 @@ impl<A: App> Core<A> {
             return;
         };
         connection.phase = phase;
-        connection.unread = None;
+        connection.held = None;
         self.open -= 1;
         self.counters.closed += 1;
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -78,11 +77,11 @@ impl<A: App> Core<A> {
 
     /// Takes a closing connection off its user's list.
     pub(crate) fn leave_user(&mut self, slot: Slot) {
-        let user = self
-            .connection_mut(slot)
-            .and_then(|connection| connection.user.take());
-        if let Some(user) = user {
-            self.users.detach(user, slot, &mut self.connections);
+        if self.connection(slot).is_some_and(|c| c.user.is_some()) {
+            self.users.detach(slot, &mut self.connections);
+        }
+        if let Some(connection) = self.connection_mut(slot) {
+            connection.user = None;
         }
     }
 
@@ -92,7 +91,7 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        let unread = connection.unread.as_ref().map_or(0, |unread| unread.len());
+        let unread = connection.unread().map_or(0, Unread::len);
         let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
         if is_stuck && !connection.marks.paused && connection.phase == Phase::Open {
             connection.marks.paused = true;
@@ -113,7 +112,7 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        if connection.phase != Phase::Open || connection.unread.is_some() {
+        if connection.phase != Phase::Open || connection.unread().is_some() {
             return;
         }
         if connection.marks.ended {
@@ -132,14 +131,14 @@ impl<A: App> Core<A> {
         if connection.buffered() > 0 {
             return;
         }
-        if connection.unread.is_some() {
+        if connection.unread().is_some() {
             self.readable.push(slot);
         }
-        let marks = &mut connection.marks;
-        if marks.paused && connection.unread.is_none() {
-            marks.paused = false;
+        if connection.marks.paused && connection.unread().is_none() {
+            connection.marks.paused = false;
             outbox.resume_reading(slot);
         }
+        let marks = &mut connection.marks;
         match connection.phase {
             Phase::Open if marks.drain => {
                 marks.drain = false;
@@ -184,7 +183,7 @@ impl<A: App> Core<A> {
             // A peer that half-closes after its request still gets its refusal.
             Phase::Refused | Phase::Closing if unsent => {}
             // What it sent before its end has still to be decoded.
-            Phase::Open if connection.unread.is_some() => {}
+            Phase::Open if connection.unread().is_some() => {}
             Phase::Deferred => {}
             Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
                 self.cut(slot, CloseCode::ABNORMAL, "connection ended");
@@ -203,10 +202,7 @@ impl<A: App> Core<A> {
     }
 
     pub(crate) fn send_to_user(&mut self, user: &str, opcode: Opcode, payload: &[u8]) {
-        let mut next = self
-            .users
-            .find(user)
-            .and_then(|user| self.users.first(user));
+        let mut next = self.users.find(user, &self.connections);
         if next.is_none() {
             self.counters.mail_undeliverable += 1;
         }
@@ -219,10 +215,11 @@ impl<A: App> Core<A> {
     }
 
     /// A guest's identifier that is at home on this shard.
-    pub(crate) fn guest_id(&mut self) -> Arc<str> {
+    pub(crate) fn guest_id(&mut self) -> UserId {
         loop {
             let id = format!("guest-{:012x}", self.random.u64(..) >> 16);
-            if self.shared.placement.home(&id) == self.shard && self.users.find(&id).is_none() {
+            let is_at_home = self.shared.placement.home(&id) == self.shard;
+            if is_at_home && self.users.find(&id, &self.connections).is_none() {
                 return id.into();
             }
         }

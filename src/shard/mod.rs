@@ -50,7 +50,6 @@ pub use users::Placement;
 pub(crate) use self::core::EVERYBODY;
 pub use self::core::Shared;
 use self::core::{Core, Staged};
-use crate::collections::Key;
 use crate::id::{ShardId, Slot};
 use crate::metrics::Counters;
 use crate::time::Now;
@@ -58,12 +57,15 @@ use crate::ws::{CloseCode, Incoming, Inflater, Opcode, Role, Rules};
 use connection::{Phase, Unread};
 use keepalive::Due;
 
+/// Due checks for which there is room between ticks.
+const DUE_KEPT: usize = 256;
+
 /// One core's connections, users and topics, and the application on them.
 pub struct Shard<A: App> {
     app: A,
     core: Core<A>,
     inflater: Inflater,
-    due: Vec<Key>,
+    due: Vec<Slot>,
 }
 
 impl<A: App> fmt::Debug for Shard<A> {
@@ -239,7 +241,7 @@ impl<A: App> Shard<A> {
         let Some(connection) = self.core.connection_mut(slot) else {
             return;
         };
-        if let Some(unread) = &mut connection.unread {
+        if let Some(unread) = connection.unread_mut() {
             return unread.push(bytes);
         }
         let rest = self.decode(slot, bytes);
@@ -247,13 +249,16 @@ impl<A: App> Shard<A> {
             && let Some(connection) = self.core.connection_mut(slot)
         {
             let unread = Unread::new(&bytes[bytes.len() - rest..]);
-            connection.unread = Some(Box::new(unread));
+            connection.keep_unread(unread);
         }
     }
 
     /// Decodes what was kept while too much waited to be sent.
     fn unread_received(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let unread = self.core.connection_mut(slot).and_then(|c| c.unread.take());
+        let unread = self
+            .core
+            .connection_mut(slot)
+            .and_then(connection::Connection::take_unread);
         let Some(mut unread) = unread else { return };
         if !self.core.in_phase(slot, Phase::Open) {
             return;
@@ -263,7 +268,7 @@ impl<A: App> Shard<A> {
             && let Some(connection) = self.core.connection_mut(slot)
         {
             unread.keep(rest);
-            connection.unread = Some(unread);
+            connection.keep_unread(unread);
         }
         self.core.read_on(slot, outbox);
     }
@@ -282,7 +287,7 @@ impl<A: App> Shard<A> {
         let Some(connection) = core.connection_mut(slot) else {
             return 0;
         };
-        let message_bytes_max = connection.message_bytes_max;
+        let message_bytes_max = connection.message_bytes_max as usize;
         let compression = connection.window_bits.is_some();
         // Taken out, so that messages can borrow from it while the application has the core.
         let mut decoder = std::mem::take(&mut connection.decoder);
@@ -390,14 +395,16 @@ impl<A: App> Shard<A> {
         let mut due = std::mem::take(&mut self.due);
         let second = self.core.now.seconds();
         self.core.wheel.advance(second, &mut due);
-        for key in due.drain(..) {
-            match self.core.check(key) {
+        for slot in due.drain(..) {
+            match self.core.check(slot) {
                 Some((slot, Due::PhaseEnded)) => self.phase_ended(slot),
                 Some((slot, due)) => self.core.enforce(slot, due),
                 None => {}
             }
         }
+        due.shrink_to(DUE_KEPT);
         self.due = due;
+        self.core.queues.trim();
         self.app.tick(&mut Context {
             core: &mut self.core,
         });
@@ -464,8 +471,8 @@ fn deliver<A: App>(app: &mut A, core: &mut Core<A>, slot: Slot, incoming: Incomi
     core.counters.messages_in += 1;
     core.counters.bytes_in += message.as_bytes().len() as u64;
     let second = core.now.seconds();
-    if let Some(connection) = core.connection_mut(slot) {
-        connection.message_s = second;
+    if let Some(connection) = core.connection_mut(slot).filter(|c| c.phase == Phase::Open) {
+        connection.moment_s = second;
     }
     app.message(&mut Socket { core, slot }, message);
 }

@@ -30,12 +30,16 @@ pub(crate) struct QueuePool {
         reason = "the boxes themselves are what is kept for reuse"
     )]
     spare: Vec<Box<SendQueue>>,
+    /// So many of them, the lowest, have not been needed since the last [`QueuePool::trim`].
+    idle: usize,
 }
 
 impl QueuePool {
     /// An empty queue.
     pub(crate) fn take(&mut self) -> Box<SendQueue> {
-        self.spare.pop().unwrap_or_default()
+        let queue = self.spare.pop().unwrap_or_default();
+        self.idle = self.idle.min(self.spare.len());
+        queue
     }
 
     /// Takes a queue back, with whatever it still holds.
@@ -46,5 +50,39 @@ impl QueuePool {
             queue.data.clear();
             self.spare.push(queue);
         }
+    }
+
+    /// Frees half of the queues that were not needed since the last call: to be called once in a
+    /// while, so that a busy moment does not hold its memory for ever.
+    pub(crate) fn trim(&mut self) {
+        self.spare.drain(..self.idle.div_ceil(2));
+        if self.spare.len() < self.spare.capacity() / 4 {
+            self.spare.shrink_to(self.spare.len() * 2);
+        }
+        self.idle = self.spare.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_that_nobody_needs_go_and_those_in_use_stay() {
+        let mut pool = QueuePool::default();
+        let many: Vec<_> = (0..100).map(|_| pool.take()).collect();
+        many.into_iter().for_each(|queue| pool.give(queue));
+        pool.trim();
+        assert_eq!(pool.spare.len(), 100, "all were needed");
+        for _ in 0..10 {
+            let three = [(); 3].map(|()| pool.take());
+            three.into_iter().for_each(|queue| pool.give(queue));
+            pool.trim();
+        }
+        assert_eq!(pool.spare.len(), 3);
+        assert!(pool.spare.capacity() < 16);
+        pool.trim();
+        pool.trim();
+        assert_eq!(pool.spare.len(), 0);
     }
 }

@@ -88,7 +88,7 @@ impl<A: App> Core<A> {
         // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
         let marks = connection.marks;
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
-        let is_read_on = marks.paused || connection.unread.is_some();
+        let is_read_on = marks.paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         let mut pieces = 0;
@@ -246,7 +246,8 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        connection.in_flight_bytes = bytes.len();
+        // Never more than the driver sends at once, which is less than 4 GiB.
+        connection.in_flight_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         connection.marks.blocked = true;
         connection.marks.drain = true;
         connection.written_s = second;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::Realtime;
 use super::state::Scratch;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UserId};
 use crate::shard::Context;
 use room::RoomState;
 
@@ -60,7 +60,7 @@ pub struct Members {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Who.
-    pub user: Arc<str>,
+    pub user: UserId,
     /// The user's connections in the room, at least one.
     pub connections: u32,
     /// When the first of them came, milliseconds since 1970 UTC.
@@ -106,7 +106,7 @@ impl Rooms {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: Room,
-        user: Arc<str>,
+        user: UserId,
         connection: ConnectionId,
     ) {
         let state = self.rooms.entry(room.clone()).or_default();
@@ -132,7 +132,7 @@ impl Rooms {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: Room,
-        user: &Arc<str>,
+        user: &UserId,
         connection: ConnectionId,
         is_typing: bool,
     ) {

@@ -1,11 +1,10 @@
 //! One room's members, and presence.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::typing::Typists;
 use super::{Member, Members, Outlet, Room};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UserId};
 use crate::realtime::protocol::{Frame, Timestamp, User};
 
 #[derive(Debug)]
@@ -17,7 +16,7 @@ struct Present {
 
 #[derive(Debug, Default)]
 pub(super) struct RoomState {
-    members: BTreeMap<Arc<str>, Present>,
+    members: BTreeMap<UserId, Present>,
     typists: Typists,
     /// There are, or were a moment ago, more members than presence names.
     crowded: bool,
@@ -44,7 +43,7 @@ impl RoomState {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        user: Arc<str>,
+        user: UserId,
         connection: ConnectionId,
         members_max: usize,
     ) {
@@ -55,7 +54,7 @@ impl RoomState {
             since_ms,
         };
         self.members
-            .entry(Arc::clone(&user))
+            .entry(user.clone())
             .or_insert(present)
             .connections += 1;
         let count = self.members.len() as u64;
@@ -99,7 +98,7 @@ impl RoomState {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        user: &Arc<str>,
+        user: &UserId,
         connection: ConnectionId,
         is_typing: bool,
     ) {
@@ -125,7 +124,7 @@ impl RoomState {
     pub(super) fn members(&self, members_max: usize) -> Members {
         let users = self.members.iter().take(members_max);
         let users = users.map(|(user, present)| Member {
-            user: Arc::clone(user),
+            user: user.clone(),
             connections: present.connections,
             since_ms: present.since_ms,
         });

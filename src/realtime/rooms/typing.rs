@@ -1,10 +1,9 @@
 //! Who types in a room: told at most once a second and user, never stored, over after six seconds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::{Outlet, Room};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UserId};
 use crate::realtime::protocol::Frame;
 
 /// Seconds after which somebody who has not said so again does not type any more.
@@ -25,7 +24,7 @@ struct Typist {
 
 /// The members who type, and those who have stopped within the second.
 #[derive(Debug, Default)]
-pub(super) struct Typists(BTreeMap<Arc<str>, Typist>);
+pub(super) struct Typists(BTreeMap<UserId, Typist>);
 
 impl Typists {
     pub(super) fn is_empty(&self) -> bool {
@@ -42,7 +41,7 @@ impl Typists {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        user: &Arc<str>,
+        user: &UserId,
         connection: ConnectionId,
         is_typing: bool,
     ) {
@@ -63,7 +62,7 @@ impl Typists {
                 ends_s,
             };
             typist.tell(outlet, room, user);
-            self.0.insert(Arc::clone(user), typist);
+            self.0.insert(user.clone(), typist);
         }
     }
 

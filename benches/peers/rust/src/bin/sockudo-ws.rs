@@ -13,10 +13,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Recommended by the library for production.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const TOPIC: &str = "everybody";
 const HEAD_BYTES: usize = 4096;
 /// Messages that are taken from a subscriber's channel before they are flushed.

@@ -1,0 +1,254 @@
+//! The hot paths, each set up and ready to be gone again and again: `instructions` counts what they
+//! execute, and `tests/allocations.rs` what they allocate.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use campanile::http;
+use campanile::id::{ShardId, Slot};
+use campanile::realtime::protocol::{Profile, scan};
+use campanile::realtime::{Realtime, RealtimeOptions};
+use campanile::shard::{App, Batch, BatchEntry, Event, Mail, Message, Socket};
+use campanile::ws::handshake::accept_key;
+use campanile::ws::utf8::Utf8Stream;
+use campanile::ws::{Decoder, Header, MaskingKey, Opcode, Rules};
+
+use super::{AT_ONCE, Bench, HEAD, TEXT_64, frame, shared};
+
+/// Where everybody is subscribed.
+pub(crate) const TOPIC: &str = "everybody";
+/// A chat message of 75 bytes, for the room of its route.
+pub(crate) const CHAT: &str =
+    r#"{"type":"chat","id":"c-118","content":"Ten o'clock: who brings the coffee"}"#;
+
+/// One path: a name, `layer/operation/variant/size`, and what makes a ready traveller of it.
+pub(crate) struct Path {
+    pub(crate) name: &'static str,
+    /// Everything that comes before the steady state; what it returns goes the path once.
+    pub(crate) prepare: fn() -> Box<dyn FnMut()>,
+}
+
+const fn path(name: &'static str, prepare: fn() -> Box<dyn FnMut()>) -> Path {
+    Path { name, prepare }
+}
+
+/// All of them, from the codec up.
+pub(crate) const PATHS: &[Path] = &[
+    path("codec/decode/text/64", decode),
+    path("codec/encode/header/64", encode_header),
+    path("codec/mask/aligned/64", mask::<64>),
+    path("codec/mask/aligned/4096", mask::<4096>),
+    path("codec/utf8/stream/64", utf8),
+    path("json/scan/chat/75", scan_chat),
+    path("http/upgrade/head-and-101/1", upgrade),
+    path("shard/turn/nothing/1", nothing),
+    path("shard/echo/text/64", echo),
+    path("shard/ping/pong/0", pong),
+    path("shard/publish/home/100", publish::<100>),
+    path("shard/publish/home/1000", publish::<1000>),
+    path("shard/publish/elsewhere/100", publish_elsewhere),
+    path("shard/deliver/from-elsewhere/100", deliver),
+    path("shard/connect/open-and-close/1", open_and_close),
+    path("realtime/chat/flat/2", chat::<2>),
+    path("realtime/chat/flat/100", chat::<100>),
+    path("realtime/chat/home-elsewhere/2", chat_elsewhere),
+];
+
+/// Sends every message back.
+#[derive(Debug)]
+pub(crate) struct Echo;
+
+impl App for Echo {
+    type Data = ();
+    type Mail = ();
+
+    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
+        let _ = socket.send(message);
+    }
+}
+
+/// Publishes every message to everybody.
+#[derive(Debug)]
+pub(crate) struct Broadcast;
+
+impl App for Broadcast {
+    type Data = ();
+    type Mail = ();
+
+    fn open(&mut self, socket: &mut Socket<'_, Self>) {
+        let _ = socket.subscribe(TOPIC);
+    }
+
+    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
+        socket.context().publish(TOPIC, message, None);
+    }
+}
+
+fn decode() -> Box<dyn FnMut()> {
+    let mut frame = frame(Opcode::Text, TEXT_64);
+    let mut decoder = Decoder::default();
+    let rules = Rules::server(1 << 20);
+    Box::new(move || {
+        let mut bytes = black_box(&mut frame[..]);
+        while let Some(incoming) = decoder
+            .next(&mut bytes, &rules, None)
+            .expect("the frame is valid")
+        {
+            black_box(incoming);
+        }
+    })
+}
+
+fn encode_header() -> Box<dyn FnMut()> {
+    Box::new(|| {
+        black_box(Header::whole(Opcode::Text, black_box(64)).encode());
+    })
+}
+
+fn mask<const BYTES: usize>() -> Box<dyn FnMut()> {
+    let mut payload = vec![b'x'; BYTES];
+    Box::new(move || MaskingKey([1, 2, 3, 4]).apply(black_box(&mut payload)))
+}
+
+fn utf8() -> Box<dyn FnMut()> {
+    Box::new(|| {
+        let valid = Utf8Stream::default().push(black_box(TEXT_64));
+        assert_eq!(valid, Ok(()));
+    })
+}
+
+fn scan_chat() -> Box<dyn FnMut()> {
+    assert_eq!(CHAT.len(), 75);
+    Box::new(|| assert!(scan(black_box(CHAT), Profile::Flat).is_ok()))
+}
+
+/// A request head in, the bytes of the 101 out; no connection.
+fn upgrade() -> Box<dyn FnMut()> {
+    let mut out = Vec::new();
+    Box::new(move || {
+        let head = http::parse(black_box(HEAD)).expect("a request head");
+        let head = head.expect("a whole one");
+        let upgrade = http::check(&head).expect("an opening handshake");
+        let answer = http::SwitchingProtocols::new(&accept_key(upgrade.key.as_bytes()), None, None);
+        out.clear();
+        answer.expect("base64").write(&mut out);
+        black_box(&out);
+    })
+}
+
+fn nothing() -> Box<dyn FnMut()> {
+    let mut bench = Bench::new(Broadcast);
+    bench.open(100, AT_ONCE);
+    Box::new(move || assert_eq!(bench.turn().count, 0))
+}
+
+/// A frame from one of so many connections, and so many sends.
+fn answered<A: App>(
+    mut bench: Bench<A>,
+    connections: usize,
+    mut frame: Vec<u8>,
+    sends: usize,
+) -> Box<dyn FnMut()> {
+    let slots: Vec<Slot> = bench.open(connections, AT_ONCE);
+    Box::new(move || {
+        bench.receive(slots[0], black_box(&mut frame));
+        assert_eq!(bench.turn().count, sends);
+    })
+}
+
+fn echo() -> Box<dyn FnMut()> {
+    answered(Bench::new(Echo), 1, frame(Opcode::Text, TEXT_64), 1)
+}
+
+fn pong() -> Box<dyn FnMut()> {
+    answered(Bench::new(Echo), 1, frame(Opcode::Ping, b""), 1)
+}
+
+fn publish<const SUBSCRIBERS: usize>() -> Box<dyn FnMut()> {
+    let text = frame(Opcode::Text, TEXT_64);
+    answered(Bench::new(Broadcast), SUBSCRIBERS, text, SUBSCRIBERS)
+}
+
+/// The publisher's side of a topic that has a hundred subscribers on another shard and one here.
+fn publish_elsewhere() -> Box<dyn FnMut()> {
+    let shared = shared(2);
+    let mut there = Bench::one_of(&shared, ShardId(1), Broadcast);
+    there.open(100, AT_ONCE);
+    let mut here = Bench::one_of(&shared, ShardId(0), Broadcast);
+    let slots = here.open(1, AT_ONCE);
+    let mut text = frame(Opcode::Text, TEXT_64);
+    Box::new(move || {
+        here.receive(slots[0], black_box(&mut text));
+        assert_eq!(here.turn().count, 1);
+        assert_eq!(here.take_mail().count(), 1);
+        // It keeps its subscribers in the directory.
+        black_box(&there);
+    })
+}
+
+/// The subscribers' side of the same.
+fn deliver() -> Box<dyn FnMut()> {
+    let mut bench = Bench::one_of(&shared(2), ShardId(1), Broadcast);
+    bench.open(100, AT_ONCE);
+    let batch = Arc::new(Batch {
+        topic: TOPIC.into(),
+        payloads: TEXT_64.to_vec(),
+        entries: vec![BatchEntry {
+            opcode: Opcode::Text,
+            bytes: TEXT_64.len(),
+            exclude: None,
+        }],
+    });
+    Box::new(move || {
+        bench.handle(Event::Mail(Mail::Publish(Arc::clone(&batch))));
+        assert_eq!(bench.turn().count, 100);
+    })
+}
+
+/// Accept, request head, 101, close frame both ways, end of stream, slot free again; beside somebody
+/// who stays.
+fn open_and_close() -> Box<dyn FnMut()> {
+    let mut bench = Bench::new(Echo);
+    bench.open(1, AT_ONCE);
+    let mut close = frame(Opcode::Close, &1000_u16.to_be_bytes());
+    Box::new(move || bench.come_and_go(&mut close))
+}
+
+/// A room of so many members, one of whom says something. Presence is on.
+fn chat<const MEMBERS: usize>() -> Box<dyn FnMut()> {
+    let text = frame(Opcode::Text, CHAT.as_bytes());
+    // Everybody hears it but the sender.
+    answered(Bench::new(realtime()), MEMBERS, text, MEMBERS - 1)
+}
+
+/// Sender and hearer on one shard, the home of their room on the other: there by mail, and back in
+/// the batch of the home's turn.
+fn chat_elsewhere() -> Box<dyn FnMut()> {
+    let shared = shared(2);
+    let home = shared.placement.home("lobby");
+    let away = ShardId(1 - home.0);
+    let mut home = Bench::one_of(&shared, home, realtime());
+    let mut here = Bench::one_of(&shared, away, realtime());
+    let slots = here.open(2, AT_ONCE);
+    let mut text = frame(Opcode::Text, CHAT.as_bytes());
+    // The room hears who is in it.
+    there_and_back(&mut here, &mut home);
+    Box::new(move || {
+        here.receive(slots[0], black_box(&mut text));
+        assert_eq!(there_and_back(&mut here, &mut home), 1);
+    })
+}
+
+/// A turn of each shard, with their mail between them. Returns how many sends ended it.
+fn there_and_back<A: App>(here: &mut Bench<A>, home: &mut Bench<A>) -> usize {
+    here.turn();
+    home.take_in(here.take_mail());
+    home.turn();
+    here.take_in(home.take_mail());
+    here.turn().count
+}
+
+/// The realtime application as it comes.
+pub(crate) fn realtime() -> Realtime {
+    Realtime::new(Arc::new(RealtimeOptions::default()))
+}

@@ -1,0 +1,62 @@
+//! What the hot paths allocate in their steady state: nothing, but for what is listed here.
+//!
+//! A program of its own, because it counts in the allocator of the whole program; it counts for one
+//! thread. The paths are those of `benches/instructions`, the shards are driven as there.
+
+#[path = "../benches/support/mod.rs"]
+mod support;
+
+use support::paths::PATHS;
+
+/// Times a path is gone before anything is counted: by then every buffer has its size.
+const WARM_UP: usize = 300;
+/// Times it is gone while allocations are counted.
+const RUNS: u64 = 1000;
+/// Allocations of all runs together by which a list that grows without end may exceed the count:
+/// the clock of the paths stands still, so that the checks of connections gone pile up in the timer
+/// wheel, and a list that doubles does so less often than this.
+const GROWTHS_MAX: u64 = 8;
+
+/// What allocates, how often each time, and why.
+const ALLOCATING: [(&str, u64); 4] = [
+    // The value of `Sec-WebSocket-Accept`, and the same as a header field.
+    ("http/upgrade/head-and-101/1", 2),
+    // The batch, which is shared with other threads and freed by the last of them: its topic, its
+    // payloads, its entries and itself. Once a turn and topic, not once a message.
+    ("shard/publish/elsewhere/100", 4),
+    // The two of the upgrade; the guest's name and the connection's own lists.
+    ("shard/connect/open-and-close/1", 7),
+    // The frame on its way to the room's home, and the batch that comes back.
+    ("realtime/chat/home-elsewhere/2", 5),
+];
+
+#[test]
+fn the_hot_paths_allocate_nothing() {
+    for path in PATHS {
+        let mut run = (path.prepare)();
+        (0..WARM_UP).for_each(|_| run());
+        let counted = allocation_counter::measure(|| (0..RUNS).for_each(|_| run()));
+        let listed = ALLOCATING.iter().find(|(name, _)| *name == path.name);
+        println!("{}: {} in {RUNS}", path.name, counted.count_total);
+        match listed {
+            None => assert_eq!(counted.count_total, 0, "{} allocates", path.name),
+            Some((_, each)) => {
+                let at_most = each * RUNS + GROWTHS_MAX;
+                let expected = each * RUNS..=at_most;
+                assert!(
+                    expected.contains(&counted.count_total),
+                    "{}: {expected:?} were expected, not {}",
+                    path.name,
+                    counted.count_total
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_exception_is_a_path() {
+    for (name, _) in ALLOCATING {
+        assert!(PATHS.iter().any(|path| path.name == name), "{name}");
+    }
+}
