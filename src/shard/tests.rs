@@ -636,3 +636,76 @@ fn nobody_can_name_the_topic_of_everybody() {
     rig.turn();
     assert_eq!(rig.frames(ben), ["10 B"]);
 }
+
+/// Messages of 1 KiB that `flooded` is sent at once, and how many hear them: more than a turn takes.
+const FLOOD: usize = 200;
+const HEARERS: usize = 40;
+
+/// A publisher has sent a flood; its hearers have heard nothing of it yet.
+fn flooded(rig: &mut Rig, publisher: Slot) -> Vec<Slot> {
+    let hearers: Vec<Slot> = (0..HEARERS)
+        .map(|user| rig.open(&format!("h{user}")))
+        .collect();
+    for &hearer in &hearers {
+        rig.say(hearer, "sub busy");
+    }
+    rig.turn();
+    for _ in 0..FLOOD {
+        rig.say(publisher, "pub busy 1024");
+    }
+    hearers
+}
+
+/// Until the end of the flood, and no longer.
+fn turns_until_heard(rig: &mut Rig, hearers: &[Slot]) -> usize {
+    let (mut turns, mut heard) = (0, vec![0; hearers.len()]);
+    loop {
+        rig.turn();
+        turns += 1;
+        for (hearer, heard) in hearers.iter().zip(&mut heard) {
+            *heard += rig.frames(*hearer).len();
+        }
+        if !rig.shard.has_more() {
+            assert_eq!(heard, vec![FLOOD; hearers.len()]);
+            return turns;
+        }
+    }
+}
+
+/// A publisher of 4 KiB messages to 200 subscribers had turns that took half a second, since a turn
+/// sent all that had come in during the one before: whoever else was on the shard waited as long.
+#[test]
+fn a_flood_is_taken_in_portions_and_holds_up_nobody_else() {
+    let mut rig = Rig::new(Options::default());
+    let (publisher, ann, bob) = (rig.open("p"), rig.open("ann"), rig.open("bob"));
+    rig.say(bob, "sub quiet");
+    let hearers = flooded(&mut rig, publisher);
+    rig.say(ann, "pub quiet 5");
+    rig.turn();
+    assert_eq!(rig.frames(bob), ["xxxxx"]);
+    let heard = rig.frames(hearers[0]).len();
+    assert_eq!(heard, 32, "32 KiB and the message that made them full");
+    // The rest comes as well, and without another event.
+    assert!(rig.shard.has_more());
+    for &hearer in &hearers[1..] {
+        rig.frames(hearer);
+    }
+    let mut left = FLOOD - heard;
+    while rig.shard.has_more() {
+        rig.turn();
+        left -= rig.frames(hearers[0]).len();
+    }
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_flood_goes_on_though_its_publishers_socket_is_full() {
+    let mut rig = Rig::new(Options::default());
+    let publisher = rig.open("p");
+    rig.sockets.full.insert(publisher);
+    rig.say(publisher, "an answer that the socket does not take");
+    rig.turn();
+    let hearers = flooded(&mut rig, publisher);
+    assert!(turns_until_heard(&mut rig, &hearers) > 1);
+    assert!(rig.outbox.owned.contains_key(&publisher));
+}
