@@ -364,7 +364,7 @@ impl<A: App> Core<A> {
 /// What a turn publishes to one topic may take to send: so many bytes to each subscriber, or so many to
 /// all of them, whichever is more. So the others wait for a bounded time, and a send is still long
 /// enough to be worth its system call.
-const TURN_SEND_BYTES: u64 = 32 * 1024;
+const TURN_SEND_BYTES: u64 = 16 * 1024;
 const TURN_FANOUT_BYTES: u64 = 1 << 20;
 
 fn is_full(bytes: u64, subscribers: usize) -> bool {
