@@ -23,7 +23,8 @@ OTHER_ROOM = "other"
 @dataclass(frozen=True)
 class Case:
     """`kind`: of clients.py. `blocked`: connections that may have something under way that their
-    sockets do not take. `is_control`: the disturbance goes to another server, on the load's core."""
+    sockets do not take. `message_bytes`: of the calm room's messages, larger where those who do not read
+    must fall behind in time. `is_control`: the disturbance goes to another server, on the load's core."""
 
     id: str
     title: str
@@ -33,6 +34,7 @@ class Case:
     connections: int = 1
     blocked: int = 0
     topics: int = 1
+    message_bytes: int = 2048
     is_control: bool = False
 
     def budget_bytes(self) -> int:
@@ -55,11 +57,11 @@ DISTURBANCES = (
          connections=FLOOD, blocked=FLOOD),
     Case("messages", "One connection sends all it can to itself, in another room", "messages", blocked=1),
     Case("stalled-gap", "20 in the same room never read; policy gap", "stalled", CALM_ROOM,
-         connections=clients.STALLED, blocked=clients.STALLED),
+         connections=clients.STALLED, blocked=clients.STALLED, message_bytes=8192),
     Case("stalled-latest", "20 in the same room never read; policy latest", "stalled", CALM_ROOM, "latest",
-         connections=clients.STALLED, blocked=clients.STALLED),
+         connections=clients.STALLED, blocked=clients.STALLED, message_bytes=8192),
     Case("stalled-disconnect", "20 in the same room never read; policy disconnect", "stalled", CALM_ROOM,
-         "disconnect", connections=clients.STALLED, blocked=clients.STALLED),
+         "disconnect", connections=clients.STALLED, blocked=clients.STALLED, message_bytes=8192),
     Case("storm", "5,000 connections a second come and go", "storm", topics=1,
          connections=clients.STORM_OPEN_MAX + clients.STORM_WAITING),
     Case("half-open", "5,000 handshakes that are never finished", "half_open", topics=0,

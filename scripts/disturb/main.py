@@ -30,7 +30,7 @@ should use the machine meanwhile.
 With --cases the folder may already have others, which are kept: so each can be measured by itself.
 """
 
-MEMBERS, PUBLISHERS, PER_S, MESSAGE_BYTES = 100, 4, 200, 2048
+MEMBERS, PUBLISHERS, PER_S = 100, 4, 200
 WARM_UP_S, DURATION_S = 1, 30
 DISTURBED_S = (10, 20)
 SAMPLE_S = 0.25
@@ -131,7 +131,7 @@ def observe(case: Case, server: Server, disturbed: Server, cores: tuple[int, int
         command = [
             TARGET / "release/campanile", "load", "fanout", "--url", f"ws://127.0.0.1:{server.port}/?room={CALM_ROOM}",
             "--subscribers", str(MEMBERS), "--publishers", str(PUBLISHERS), "--rate", f"{PER_S}/s",
-            "--size", str(MESSAGE_BYTES), "--warm-up", f"{WARM_UP_S}s", "--duration", f"{DURATION_S}s",
+            "--size", str(case.message_bytes), "--warm-up", f"{WARM_UP_S}s", "--duration", f"{DURATION_S}s",
             "--core", str(cores[1]), "--server-pid", str(server.process.pid), "--quiet",
             "--series", series, "--json", answer,
         ]

@@ -17,8 +17,8 @@ def write(raw: dict, plots: dict[str, str], path: Path) -> None:
     facts += [
         ["command", "`scripts/overload`"],
         ["server", "`examples/rooms.rs`, one shard on core {}, limits as they come".format(raw["cores"][0])],
-        ["load", "100 members, 4 of whom publish 200 messages of 2 KiB a second together, at a fixed rate; every "
-                 "delivery checked; `campanile load` and, at the lowest priority, the clients that disturb on "
+        ["load", "100 members, 4 of whom publish 200 messages of 2 KiB a second together (of 8 KiB where some "
+                 "do not read), at a fixed rate; every delivery checked; `campanile load` and, at the lowest priority, the clients that disturb on "
                  "core {}".format(raw["cores"][1])],
         ["runs", "one of each case, with a fresh server"],
     ]
