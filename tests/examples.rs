@@ -142,6 +142,27 @@ fn axum_serves_pages_beside_websockets() {
     example.stop();
 }
 
+#[test]
+fn rooms_are_apart_and_what_happens_in_them_is_counted() {
+    let example = Example::start("rooms");
+    let [mut ann, mut bob, mut eve] = ["kitchen", "kitchen", "cellar"]
+        .map(|room| Client::open(example.address, &format!("/?room={room}")));
+    ann.say("hello");
+    assert_eq!(ann.hear(), "hello");
+    assert_eq!(bob.hear(), "hello");
+    eve.say("anybody?");
+    assert_eq!(eve.hear(), "anybody?");
+    let mut http = Raw::connect(example.address);
+    http.write(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let stats = http.response().json();
+    assert_eq!(
+        (&stats["connections"], &stats["messages_in"]),
+        (&3.into(), &2.into())
+    );
+    drop((ann, bob, eve, http));
+    example.stop();
+}
+
 /// The next message of that type: the server says hello and tells of comings first.
 fn hear_of(client: &mut Client, message_type: &str) -> serde_json::Value {
     loop {

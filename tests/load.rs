@@ -234,6 +234,48 @@ fn connect_reports_memory_before_and_after() {
 }
 
 #[test]
+fn a_series_has_every_message_once_and_the_servers_memory() {
+    let server = Server::example("broadcast", 2);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("load-series.jsonl");
+    let (pid, file) = (server.pid(), path.to_str().expect("a path of ours"));
+    let arguments = [
+        "--subscribers",
+        "20",
+        "--rate",
+        "500/s",
+        "--warm-up",
+        "300ms",
+        "--duration",
+        "900ms",
+        "--threads",
+        "2",
+        "--series",
+        file,
+        "--server-pid",
+        &pid,
+    ];
+    let figures = figures("fanout", &server.url("/"), &arguments);
+    let text = std::fs::read_to_string(&path).expect("the series");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    let received = |line: &Value| line["received"].as_u64().expect("a count");
+    let all: u64 = lines.iter().map(received).sum();
+    // Warm-up and what came after the measurement are in it, too.
+    assert!(all >= figures["deliveries"].as_u64().expect("a count"));
+    assert_eq!(all % 20, 0, "everybody got everything");
+    for line in lines.iter().filter(|&line| received(line) > 0) {
+        assert_positive(line, &["unix_s", "p50_us", "p99_us", "max_us"]);
+    }
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["server_rss_bytes"].as_u64() > Some(1 << 20))
+    );
+}
+
+#[test]
 fn connect_writes_to_everybody_and_to_single_users() {
     let server = Server::example("directory", 2);
     let url = server.url("/?user={user}");

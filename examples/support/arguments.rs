@@ -7,6 +7,12 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Panics, with what was expected, if it is wrong.
 pub(crate) fn parse() -> (String, usize) {
+    parse_with(|_, _| false)
+}
+
+/// The same, with options of the example's own: `other` gets name and value, and whether it knows
+/// them is what it returns.
+pub(crate) fn parse_with(mut other: impl FnMut(&str, &str) -> bool) -> (String, usize) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -18,7 +24,8 @@ pub(crate) fn parse() -> (String, usize) {
         match name.as_str() {
             "--listen" => listen = value,
             "--shards" => shards = value.parse().expect("--shards takes a number"),
-            other => panic!("--listen ADDR and --shards N are the options, not {other}"),
+            name if other(name, &value) => {}
+            name => panic!("--listen ADDR and --shards N are the options, not {name}"),
         }
     }
     (listen, shards)

@@ -76,6 +76,8 @@ pub(crate) struct Turn {
     pub(crate) passed: Vec<Slot>,
     /// There is something to do right after this turn's sends: the worker must not wait.
     pub(crate) more: bool,
+    /// So much is to be sent at its end that of each connection only one more message is taken.
+    pub(crate) full: bool,
 }
 
 /// One shard's connections, users and topics.

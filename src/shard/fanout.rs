@@ -212,6 +212,7 @@ impl<A: App> Core<A> {
             lane.log.append(pool, frame.len(), |out| frame.write(out));
             self.counters.appended += 1;
             let end = lane.log.head();
+            self.turn.full |= is_full(end - lane.turn_start, lane.live.len());
             self.topics.touch(index);
             let Some(slot) = excluded else { continue };
             let subscribed = |c: &Connection<_>| c.subscriptions.iter().any(|s| s.lane == index);
@@ -345,6 +346,16 @@ impl<A: App> Core<A> {
             connection.subscriptions[place].place = at;
         }
     }
+}
+
+/// What a turn publishes to one topic may take to send: so many bytes to each subscriber, or so many to
+/// all of them, whichever is more. So the others wait for a bounded time, and a send is still long
+/// enough to be worth its system call.
+const TURN_SEND_BYTES: u64 = 16 * 1024;
+const TURN_FANOUT_BYTES: u64 = 1 << 20;
+
+fn is_full(bytes: u64, subscribers: usize) -> bool {
+    bytes > TURN_SEND_BYTES && bytes.saturating_mul(subscribers as u64) > TURN_FANOUT_BYTES
 }
 
 /// Whether an application may use this name. [`EVERYBODY`] is longer.

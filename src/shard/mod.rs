@@ -252,15 +252,18 @@ impl<A: App> Shard<A> {
             return unread.push(bytes);
         }
         let rest = self.decode(slot, bytes);
-        if rest > 0
+        // In a full turn what else comes of this connection waits, even if this was a whole message.
+        if (rest > 0 || self.core.turn.full)
             && let Some(connection) = self.core.connection_mut(slot)
+            && connection.phase == Phase::Open
         {
             let unread = Unread::new(&bytes[bytes.len() - rest..]);
             connection.keep_unread(unread);
+            self.core.compose(slot);
         }
     }
 
-    /// Decodes what was kept while too much waited to be sent.
+    /// Decodes what was kept while too much waited to be sent, to this connection or by the turn.
     fn unread_received(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
         let unread = self
             .core
@@ -276,13 +279,15 @@ impl<A: App> Shard<A> {
         {
             unread.keep(rest);
             connection.keep_unread(unread);
+            self.core.compose(slot);
         }
         self.core.read_on(slot, outbox);
     }
 
     /// Decodes frames until there are no more, the connection is closing, or so much waits to be
-    /// sent to it that the answers must go out first: none is dropped for want of room. Returns how
-    /// many bytes, at the end, are left to be decoded in that last case.
+    /// sent that it must go out first: to this connection, so that no answer is dropped for want of
+    /// room, or to all, so that nobody waits long for their turn. Returns how many bytes, at the end,
+    /// are left to be decoded in that last case.
     fn decode(&mut self, slot: Slot, mut bytes: &mut [u8]) -> usize {
         let Self {
             app,
@@ -318,7 +323,7 @@ impl<A: App> Shard<A> {
             if !core.in_phase(slot, Phase::Open) {
                 return 0;
             }
-            if !bytes.is_empty() && core.is_over_watermark(slot) {
+            if !bytes.is_empty() && (core.turn.full || core.is_over_watermark(slot)) {
                 rest = bytes.len();
                 break;
             }

@@ -636,3 +636,63 @@ fn nobody_can_name_the_topic_of_everybody() {
     rig.turn();
     assert_eq!(rig.frames(ben), ["10 B"]);
 }
+
+/// A flood: so many messages of 1 KiB for so many hearers, more than a turn takes.
+const FLOOD: usize = 200;
+const HEARERS: usize = 40;
+
+/// A publisher has sent a flood; its hearers have heard nothing of it yet.
+fn flooded(rig: &mut Rig, publisher: Slot) -> Vec<Slot> {
+    let hearers: Vec<Slot> = (0..HEARERS).map(|i| rig.open(&format!("h{i}"))).collect();
+    hearers.iter().for_each(|&slot| rig.say(slot, "sub busy"));
+    rig.turn();
+    (0..FLOOD).for_each(|_| rig.say(publisher, "pub busy 1024"));
+    hearers
+}
+
+/// How much of the flood all hearers have heard in each turn until there is no more to do.
+fn heard_by_turn(rig: &mut Rig, hearers: &[Slot]) -> Vec<usize> {
+    let mut turns = Vec::new();
+    while turns.is_empty() || rig.shard.has_more() {
+        rig.turn();
+        let heard: BTreeSet<usize> = hearers.iter().map(|&h| rig.frames(h).len()).collect();
+        assert_eq!(heard.len(), 1, "all have heard the same");
+        turns.extend(heard);
+    }
+    turns
+}
+
+/// A publisher of 4 KiB messages to 200 subscribers had turns that took half a second, since a turn
+/// sent all that had come in during the one before: whoever else was on the shard waited as long.
+#[test]
+fn a_flood_is_taken_in_portions_and_holds_up_nobody_else() {
+    let mut rig = Rig::new(Options::default());
+    let (publisher, ann, bob) = (rig.open("p"), rig.open("ann"), rig.open("bob"));
+    rig.say(bob, "sub quiet");
+    let hearers = flooded(&mut rig, publisher);
+    // In the first turn, for no other was there.
+    rig.say(ann, "pub quiet 5");
+    rig.turn();
+    assert_eq!(rig.frames(bob), ["xxxxx"]);
+    let first = rig.frames(hearers[0]).len();
+    assert_eq!(
+        first, 26,
+        "1 MiB for all, and the message that made it more"
+    );
+    hearers.iter().for_each(|&slot| drop(rig.taken(slot)));
+    let rest: usize = heard_by_turn(&mut rig, &hearers).iter().sum();
+    assert_eq!(first + rest, FLOOD);
+}
+
+#[test]
+fn a_flood_goes_on_though_its_publishers_socket_is_full() {
+    let mut rig = Rig::new(Options::default());
+    let publisher = rig.open("p");
+    rig.sockets.full.insert(publisher);
+    rig.say(publisher, "an answer that the socket does not take");
+    rig.turn();
+    let hearers = flooded(&mut rig, publisher);
+    let turns = heard_by_turn(&mut rig, &hearers);
+    assert_eq!(turns.iter().sum::<usize>(), FLOOD);
+    assert!(turns.len() > 1 && rig.outbox.owned.contains_key(&publisher));
+}

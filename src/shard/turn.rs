@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::app::App;
 use super::codes;
-use super::connection::{Phase, Place, Subscription};
+use super::connection::{Connection, Phase, Place, Subscription};
 use super::core::{Core, EVERYBODY, Turn};
 use super::options::SlowPolicy;
 use super::outbox::{Outbox, PIECES_MAX, Sink};
@@ -76,6 +76,7 @@ impl<A: App> Core<A> {
             return;
         };
         if connection.marks.blocked || connection.phase == Phase::Released {
+            self.turn.more |= self.is_decoded_blocked(slot);
             return;
         }
         if connection
@@ -277,6 +278,7 @@ impl<A: App> Core<A> {
 
     /// The turn's sends are done and the driver holds none of their bytes: forgets them.
     pub(crate) fn flushed(&mut self, outbox: &mut impl Outbox<A>) {
+        self.turn.full = false;
         let slots = std::mem::take(&mut self.turn.composed_slots);
         for &slot in &slots {
             self.turn.composed.remove(slot.0);
@@ -312,11 +314,21 @@ impl<A: App> Core<A> {
         self.turn.passed = passed;
     }
 
+    /// Whether a connection whose socket is full has bytes that are decoded all the same: they waited
+    /// because the turn was full, and not because of what it is owed.
+    fn is_decoded_blocked(&self, slot: Slot) -> bool {
+        let has_unread = |c: &Connection<_>| c.phase == Phase::Open && c.unread().is_some();
+        self.connection(slot).is_some_and(has_unread) && !self.is_over_watermark(slot)
+    }
+
     fn conclude(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         if connection.marks.blocked || connection.phase == Phase::Released {
+            if self.is_decoded_blocked(slot) {
+                self.readable.push(slot);
+            }
             return;
         }
         if let Some(queue) = connection.queue.take() {

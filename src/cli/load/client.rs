@@ -335,6 +335,9 @@ impl Core {
             }
         })?;
         self.read_clock();
+        if self.latencies.is_due(self.now_us) {
+            self.hand_over();
+        }
         self.take_shorts()?;
         while let Some(completion) = self.held.take().or_else(|| self.ring.next_completion()) {
             self.complete(mode, completion)?;
@@ -348,14 +351,18 @@ impl Core {
         Ok(())
     }
 
+    fn hand_over(&mut self) {
+        let gauge = &self.shared.gauges[self.share.index];
+        let is_measuring = self.epoch % 2 == 1;
+        self.latencies
+            .hand_over(self.now_us, &mut gauge.published(), is_measuring);
+    }
+
     /// Tells the leading thread where this one stands.
     fn publish(&mut self) {
         let epoch = self.shared.epoch.load(Ordering::Acquire);
-        if epoch != self.epoch || self.latencies.is_due(self.now_us) {
-            let gauge = &self.shared.gauges[self.share.index];
-            let is_measuring = self.epoch % 2 == 1;
-            self.latencies
-                .hand_over(self.now_us, &mut gauge.published(), is_measuring);
+        if epoch != self.epoch {
+            self.hand_over();
             self.epoch = epoch;
         }
         let gauge = self.gauge();

@@ -1,10 +1,13 @@
 //! Time as the load needs it: microseconds since one origin that all threads share, and pacing.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the run began. Copies share their origin.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin(Instant);
+pub(crate) struct Origin {
+    instant: Instant,
+    since_unix: Duration,
+}
 
 impl Origin {
     #[expect(
@@ -12,12 +15,22 @@ impl Origin {
         reason = "a load generator measures; the server takes time as an argument"
     )]
     pub(crate) fn now() -> Self {
-        Self(Instant::now())
+        Self {
+            instant: Instant::now(),
+            since_unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        }
     }
 
     /// Microseconds since the origin.
     pub(crate) fn us(self) -> u64 {
-        micros(self.0.elapsed())
+        micros(self.instant.elapsed())
+    }
+
+    /// A time since the origin as one since 1970, seconds, by the clock as it was at the origin.
+    pub(crate) fn unix_s(self, us: u64) -> f64 {
+        (self.since_unix + Duration::from_micros(us)).as_secs_f64()
     }
 }
 

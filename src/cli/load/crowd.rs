@@ -1,6 +1,7 @@
 //! The threads of a load, and the one that leads them: it gives commands, watches how far they are,
 //! shows progress, and ends the run when one fails or time is over.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -16,6 +17,7 @@ use super::fault::Fault;
 use super::handshake::Handshakes;
 use super::latency::Published;
 use super::process;
+use super::series::Series;
 use super::shared::{Shared, Totals};
 
 /// What the leading thread asks of the others.
@@ -48,6 +50,7 @@ pub(crate) struct Plan {
     pub(crate) quiet: bool,
     pub(crate) server: Option<u32>,
     pub(crate) server_core: Option<usize>,
+    pub(crate) series: Option<PathBuf>,
 }
 
 struct Thread {
@@ -63,6 +66,7 @@ pub(crate) struct Crowd {
     threads: Vec<Thread>,
     shown_us: u64,
     shown: Totals,
+    series: Option<Series>,
 }
 
 /// Between two looks at how far the others are.
@@ -86,6 +90,11 @@ impl Crowd {
             pin(core);
         }
         let shared = Arc::new(Shared::new(handshakes, plan.threads));
+        let series = plan
+            .series
+            .as_deref()
+            .map(|path| Series::create(path, &shared));
+        let series = series.transpose()?;
         let mut threads = Vec::new();
         for index in 0..plan.threads {
             let share = Share {
@@ -123,6 +132,7 @@ impl Crowd {
             shared,
             threads,
             shown: Totals::default(),
+            series,
         })
     }
 
@@ -185,6 +195,9 @@ impl Crowd {
         let now_us = self.shared.origin.us();
         if now_us > micros(self.plan.timeout) {
             return Err(Fault::Timeout { what });
+        }
+        if let Some(series) = &mut self.series {
+            series.look(&self.shared, self.plan.server)?;
         }
         let totals = self.shared.totals();
         if !self.plan.quiet && now_us - self.shown_us >= PROGRESS_US {
@@ -286,6 +299,9 @@ impl Crowd {
                     "a thread of the load panicked".to_owned(),
                 ));
             }
+        }
+        if let Some(series) = self.series {
+            series.end(&self.shared)?;
         }
         self.shared.verdict()
     }

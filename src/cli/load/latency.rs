@@ -2,12 +2,12 @@
 
 use hdrhistogram::Histogram;
 
+use super::series::{self, Periods};
+
 /// One hour. What takes longer counts as this.
 const LONGEST_US: u64 = 3_600_000_000;
 /// Figures that are kept: a value is right to one part in a thousand.
 const SIGNIFICANT: u8 = 3;
-/// How often a thread hands over what it has counted.
-const HAND_OVER_US: u64 = 200_000;
 
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, SIGNIFICANT).expect("the bounds are in order")
@@ -22,6 +22,8 @@ pub(crate) struct Published {
     pub(crate) measured: Histogram<u64>,
     /// The longest since measuring began, to the microsecond.
     pub(crate) longest_us: u64,
+    /// By the time at which messages have come, where that is wanted.
+    pub(crate) periods: Option<Periods>,
 }
 
 impl Published {
@@ -30,6 +32,7 @@ impl Published {
             recent: histogram(),
             measured: histogram(),
             longest_us: 0,
+            periods: None,
         }
     }
 }
@@ -73,18 +76,23 @@ impl Latencies {
         }
     }
 
+    /// Whether a new period has begun. Nothing of it may have been recorded yet.
     pub(crate) fn is_due(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.handed_over_us) >= HAND_OVER_US
+        series::period(now_us) != series::period(self.handed_over_us)
     }
 
     /// Adds everything to `published`, and forgets it.
     pub(crate) fn hand_over(&mut self, now_us: u64, published: &mut Published, measuring: bool) {
         self.end_run();
+        let period = series::period(self.handed_over_us);
         self.handed_over_us = now_us;
         if self.counts.is_empty() {
             return;
         }
         published.recent += &self.counts;
+        if let Some(periods) = &mut published.periods {
+            *periods.entry(period).or_insert_with(histogram) += &self.counts;
+        }
         if measuring {
             published.measured += &self.counts;
             published.longest_us = published.longest_us.max(self.longest_us);
@@ -112,5 +120,25 @@ mod tests {
         latencies.hand_over(3, &mut published, true);
         assert_eq!((published.recent.len(), published.measured.len()), (7, 1));
         assert_eq!(published.longest_us, 1_234_567);
+    }
+
+    #[test]
+    fn latencies_belong_to_the_period_in_which_they_were_recorded() {
+        let mut latencies = Latencies::new();
+        let mut published = Published::new();
+        published.periods = Some(Periods::new());
+        latencies.record(5);
+        assert!(!latencies.is_due(249_999));
+        // The thread slept through a whole period.
+        assert!(latencies.is_due(500_001));
+        latencies.hand_over(500_001, &mut published, true);
+        latencies.record(6);
+        latencies.record(7);
+        latencies.hand_over(600_000, &mut published, true);
+        let periods = published.periods.unwrap();
+        let counts: Vec<_> = (periods.iter())
+            .map(|(&period, all)| (period, all.len()))
+            .collect();
+        assert_eq!(counts, [(0, 1), (2, 2)]);
     }
 }

@@ -7,7 +7,7 @@
 //!   relay chat                 what clients say and must hear (each a Mode)
 //!   client                     very many clients on one ring
 //!   frames handshake message   the wire
-//!   latency process report     what is found out
+//!   latency series process report   what is found out
 //! ```
 //! Everything that is received is checked; what is lost, doubled, reordered or damaged ends the run.
 
@@ -28,6 +28,7 @@ mod message;
 mod process;
 mod relay;
 mod report;
+mod series;
 mod shared;
 mod target;
 mod traffic;
@@ -226,6 +227,9 @@ pub(crate) struct Common {
     /// Write the figures as JSON, - for stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what came in each quarter of a second, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    series: Option<PathBuf>,
     /// No progress on stderr
     #[arg(long)]
     quiet: bool,
@@ -278,6 +282,7 @@ impl Common {
             quiet: self.quiet,
             server: self.server_pid,
             server_core: self.server_core,
+            series: self.series.clone(),
         })
     }
 }
