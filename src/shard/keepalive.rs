@@ -8,6 +8,7 @@ use super::codes;
 use super::connection::Phase;
 use super::core::Core;
 use crate::id::Slot;
+use crate::time::Now;
 use crate::ws::{CloseCode, Opcode};
 
 /// What a check of a connection finds to be done.
@@ -22,6 +23,39 @@ pub(crate) enum Due {
     Idle,
 }
 
+/// Whether the shard itself keeps time.
+///
+/// While a turn takes seconds (a broadcast to very many, a machine that is overcommitted) nobody reads
+/// what peers have sent. Whoever was late must not hold it against them: a late shard closes nobody as
+/// silent or slow before it has given everybody the time between a ping and the end of the wait for
+/// its pong, from the moment at which it was back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Punctuality {
+    ticked_s: u32,
+    patient_until_s: u32,
+}
+
+/// Seconds from one tick to the next of a shard that is in time: one, and a second that has just
+/// begun or not.
+const TICK_SECONDS_MAX: u32 = 2;
+
+impl Punctuality {
+    pub(crate) fn new(now: Now) -> Self {
+        Self {
+            ticked_s: now.seconds(),
+            patient_until_s: 0,
+        }
+    }
+
+    fn tick(&mut self, now_s: u32, patience: Duration) {
+        if now_s - self.ticked_s > TICK_SECONDS_MAX {
+            let patience = seconds(patience).unwrap_or(0);
+            self.patient_until_s = now_s.saturating_add(patience);
+        }
+        self.ticked_s = now_s;
+    }
+}
+
 fn seconds(duration: Duration) -> Option<u32> {
     // Rounded up: a deadline of 500 ms is a second, never zero.
     let seconds = u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
@@ -29,6 +63,13 @@ fn seconds(duration: Duration) -> Option<u32> {
 }
 
 impl<A: App> Core<A> {
+    /// Notes that a second has begun. Call before the checks of that second.
+    pub(crate) fn keep_time(&mut self) {
+        let options = self.options();
+        let patience = options.pong_wait.saturating_sub(options.ping_period);
+        self.punctuality.tick(self.now.seconds(), patience);
+    }
+
     /// Sets the end of the connection's present phase.
     pub(crate) fn phase_ends(&mut self, slot: Slot, after: Duration) {
         let now = self.now.seconds();
@@ -64,6 +105,7 @@ impl<A: App> Core<A> {
             }
         }
         let heard = connection.heard_s;
+        let patient_until = self.punctuality.patient_until_s;
         let ping = if connection.marks.pinged {
             None
         } else {
@@ -76,12 +118,18 @@ impl<A: App> Core<A> {
         };
         [
             (
-                seconds(options.pong_wait).map(|wait| heard.saturating_add(wait)),
+                seconds(options.pong_wait)
+                    .map(|wait| heard.saturating_add(wait).max(patient_until)),
                 Due::NoPong,
             ),
             (ping.map(|period| heard.saturating_add(period)), Due::Ping),
             (
-                slow.map(|wait| connection.written_s.saturating_add(wait + 1)),
+                slow.map(|wait| {
+                    connection
+                        .written_s
+                        .saturating_add(wait + 1)
+                        .max(patient_until)
+                }),
                 Due::TooSlow,
             ),
             (

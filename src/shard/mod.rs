@@ -406,6 +406,7 @@ impl<A: App> Shard<A> {
     fn tick(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         let second = self.core.now.seconds();
+        self.core.keep_time();
         self.core.wheel.advance(second, &mut due);
         for slot in due.drain(..) {
             match self.core.check(slot) {
