@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use super::app::App;
 use super::connection::{Connection, Phase};
 use super::encode::Encoder;
+use super::keepalive::Punctuality;
 use super::mail::{Mail, ServiceRequest};
 use super::options::Options;
 use super::outgoing::Outgoing;
