@@ -17,10 +17,11 @@ const NOWHERE: u32 = u32::MAX;
 
 /// Values at dense, reusable indices.
 ///
-/// Memory comes in chunks of 256 places, so that growing moves nothing: a vector would copy a
-/// million records in one go and need half as much memory again meanwhile. A chunk whose last value
-/// is removed is freed, and the lowest chunk with room is filled first, so that the upper ones empty
-/// as values come and go. Within a chunk the place freed last is taken first: it is still warm.
+/// Memory comes in chunks of 1,024 places, so that growing moves nothing but the first of them: a
+/// vector would copy a million records in one go and need half as much memory again meanwhile. A
+/// chunk whose last value is removed is freed, and the lowest chunk with room is filled first, so
+/// that the upper ones empty as values come and go. Within a chunk the place freed last is taken
+/// first: it is still warm.
 #[derive(Debug)]
 pub struct Slab<T> {
     chunks: Vec<Chunk<T>>,

@@ -1,6 +1,7 @@
 //! A table of small records at indices that somebody else hands out.
 
-/// Records of one chunk, as in the [`Slab`](super::Slab) that such a table lies beside.
+/// Records of one chunk. Fewer than in the [`Slab`](super::Slab) that such a table lies beside: a
+/// small server does not pay for a thousand.
 const CHUNK: usize = 256;
 
 /// Records by dense index, for which there is memory where they differ from a default.
