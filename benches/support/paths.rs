@@ -8,7 +8,7 @@ use campanile::http;
 use campanile::id::{ShardId, Slot};
 use campanile::realtime::protocol::{Profile, scan};
 use campanile::realtime::{Realtime, RealtimeOptions};
-use campanile::shard::{App, Batch, BatchEntry, Event, Mail, Message, Socket};
+use campanile::shard::{App, Batch, BatchEntry, Event, Formats, Mail, Message, Socket};
 use campanile::ws::handshake::accept_key;
 use campanile::ws::utf8::Utf8Stream;
 use campanile::ws::{Decoder, Header, MaskingKey, Opcode, Rules};
@@ -196,6 +196,7 @@ fn deliver() -> Box<dyn FnMut()> {
         entries: vec![BatchEntry {
             opcode: Opcode::Text,
             bytes: TEXT_64.len(),
+            formats: Formats::ALL,
             exclude: None,
         }],
     });

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use super::context::{Context, Socket};
+use super::format::Format;
 use crate::http::{Head, Refusal};
 use crate::ws::CloseCode;
 
@@ -140,6 +141,9 @@ pub struct Accept<D> {
     pub headers: Vec<(String, String)>,
     /// Largest message of this connection, bytes, in place of the server's own limit.
     pub message_bytes_max: Option<usize>,
+    /// In which the connection takes broadcasts, and topics that it is subscribed to without saying
+    /// which.
+    pub format: Format,
 }
 
 impl<D> Accept<D> {
@@ -151,6 +155,7 @@ impl<D> Accept<D> {
             subprotocol: None,
             headers: Vec::new(),
             message_bytes_max: None,
+            format: Format::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::app::{App, Message, Sent};
 use super::connection::{Connection, Phase};
 use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
+use super::format::{Encode, Format};
 use super::mail::{Frame, Mail, ServiceRequest};
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
@@ -78,8 +79,8 @@ impl<A: App> Context<'_, A> {
         })
     }
 
-    /// Publishes to every subscriber of a topic on every shard, but `exclude`. The bytes are
-    /// written once per shard and go out at the end of the turn. A name that nobody can subscribe
+    /// Publishes to every subscriber of a topic on every shard, but `exclude`: the same bytes to all,
+    /// whatever their formats. The bytes are written once per shard and go out at the end of the turn. A name that nobody can subscribe
     /// to reaches nobody.
     pub fn publish<'m>(
         &mut self,
@@ -87,10 +88,21 @@ impl<A: App> Context<'_, A> {
         message: impl Into<Message<'m>>,
         exclude: Option<ConnectionId>,
     ) {
-        let message = message.into();
         if is_topic(topic) {
-            self.core
-                .publish(topic, message.opcode(), message.as_bytes(), exclude);
+            self.core.publish(topic, message.into(), exclude);
+        }
+    }
+
+    /// As [`Context::publish`], but to each subscriber in its own format: `message` is asked for the
+    /// formats that some subscriber has, on whatever shard, once each, before this call returns.
+    pub fn publish_encoded(
+        &mut self,
+        topic: &str,
+        message: &mut impl Encode,
+        exclude: Option<ConnectionId>,
+    ) {
+        if is_topic(topic) {
+            self.core.publish_encoded(topic, message, exclude);
         }
     }
 
@@ -100,9 +112,14 @@ impl<A: App> Context<'_, A> {
         message: impl Into<Message<'m>>,
         exclude: Option<ConnectionId>,
     ) {
-        let message = message.into();
-        self.core
-            .publish(EVERYBODY, message.opcode(), message.as_bytes(), exclude);
+        self.core.publish(EVERYBODY, message.into(), exclude);
+    }
+
+    /// As [`Context::broadcast`], but to each connection in its own format ([`Accept::format`]).
+    ///
+    /// [`Accept::format`]: super::Accept::format
+    pub fn broadcast_encoded(&mut self, message: &mut impl Encode, exclude: Option<ConnectionId>) {
+        self.core.publish_encoded(EVERYBODY, message, exclude);
     }
 
     /// Sends to one connection, on whatever shard it is. If it is gone, nothing happens but a count.
@@ -148,6 +165,35 @@ impl<A: App> Context<'_, A> {
     /// the callback. Mail from one shard to another arrives in order.
     pub fn mail(&mut self, shard: ShardId, mail: A::Mail) {
         self.core.staged.push(Staged::Mail(shard, Mail::App(mail)));
+    }
+
+    /// Mails the application's instance on `shard`, in order with what this shard publishes to
+    /// `topic`: what it has published before this call reaches `shard` before the mail, what it
+    /// publishes after it, in this turn too, after the mail. So who decides about a topic can tell
+    /// another shard after which message somebody joins; [`Context::hold`] sees to it that all later
+    /// ones go there.
+    ///
+    /// To this shard itself it is ordinary mail, delivered after the callback. All that was published
+    /// before is in the topic's log by then, but so is what the callback publishes after this call:
+    /// whoever decides on the joiner's own shard subscribes it at once rather than by mail.
+    pub fn mail_in_order(&mut self, shard: ShardId, topic: &str, mail: A::Mail) {
+        self.core.mail_in_order(shard, topic, mail);
+    }
+
+    /// Has this shard mailed what other shards publish to `topic`, for subscribers in `format` that
+    /// are still to come. Nothing is kept of it for nobody. Holds are counted, and are the shard's: no
+    /// end of a connection takes one back.
+    ///
+    /// Nothing happens if nobody can subscribe to that name.
+    ///
+    /// Panics if the format is not below [`Format::COUNT`].
+    pub fn hold(&mut self, topic: &str, format: Format) {
+        self.core.hold(topic, format);
+    }
+
+    /// Takes back one [`Context::hold`]; nothing happens if there is none.
+    pub fn release(&mut self, topic: &str, format: Format) {
+        self.core.release(topic, format);
     }
 
     /// Runs `work` on the service thread's runtime; what it returns comes back to this instance as
@@ -239,9 +285,21 @@ impl<'a, A: App> Socket<'a, A> {
         self.context().publish(topic, message, exclude);
     }
 
-    /// Subscribes to a topic: it gets what is published from here on.
+    /// Subscribes to a topic in the connection's own format: it gets what is published from here on.
     pub fn subscribe(&mut self, topic: &str) -> Subscribed {
-        self.core.subscribe(self.slot, topic)
+        self.subscribe_as(topic, self.format())
+    }
+
+    /// Subscribes to a topic in a format of its own.
+    ///
+    /// Panics if the format is not below [`Format::COUNT`].
+    pub fn subscribe_as(&mut self, topic: &str, format: Format) -> Subscribed {
+        self.core.subscribe(self.slot, topic, format)
+    }
+
+    /// The connection's own format: [`Accept::format`](super::Accept::format).
+    pub fn format(&self) -> Format {
+        self.record().format
     }
 
     /// Unsubscribes. `false` if it was not subscribed. What was published before still goes out, but

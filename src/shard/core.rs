@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicUsize;
 use super::app::App;
 use super::connection::{Connection, Phase};
 use super::encode::Encoder;
+use super::interest::Interest;
 use super::keepalive::Punctuality;
 use super::mail::{Mail, ServiceRequest};
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::send_queue::QueuePool;
-use super::topics::{Interest, Topics};
+use super::topics::Topics;
 use super::users::{Chain, Links, Placement, Users};
 use crate::collections::{BitSet, Slab, TimerWheel};
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
@@ -27,7 +28,7 @@ pub struct Shared {
     pub options: Options,
     /// Which shard is whose home.
     pub placement: Placement,
-    /// Which shards have subscribers of a topic.
+    /// Which shards have subscribers of a topic, and in which formats.
     pub interest: Interest,
     /// Connections of the process that are open or about to be, against `connections_max`.
     pub(crate) connections: AtomicUsize,

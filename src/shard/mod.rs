@@ -20,7 +20,9 @@ mod core;
 mod encode;
 mod event;
 mod fanout;
+mod format;
 mod handshake;
+mod interest;
 mod keepalive;
 mod lifecycle;
 pub mod log;
@@ -42,10 +44,11 @@ pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
 pub use context::{Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
+pub use format::{Encode, Format, Formats};
+pub use interest::Interest;
 pub use mail::{Arrival, Batch, BatchEntry, Frame, Handshake, Mail, ServiceRequest, Work};
 pub use options::{Compression, OnUserLimit, Options, SlowPolicy};
 pub use outbox::{Outbox, PIECES_MAX, Sink};
-pub use topics::Interest;
 pub use users::Placement;
 
 pub(crate) use self::core::EVERYBODY;
@@ -124,10 +127,8 @@ impl<A: App> Shard<A> {
         } = &mut self.core;
         // Asked only now: somebody may have subscribed since the batch was begun.
         turn.outgoing.mail(|batch| {
-            shared.interest.each(&batch.topic, |shard| {
-                if shard != *here {
-                    outbox.mail(shard, Mail::Publish(Arc::clone(batch)));
-                }
+            batch.each_reader(&shared.interest, *here, |shard| {
+                outbox.mail(shard, Mail::Publish(Arc::clone(batch)));
             });
         });
     }

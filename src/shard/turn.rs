@@ -397,10 +397,10 @@ impl<A: App> Core<A> {
             self.counters.lagged += 1;
             self.turn.passed.push(laggard.slot);
         }
-        if let Some(topic) = self.topics.remove_empty_lane(index)
+        if let Some((topic, formats)) = self.topics.remove_empty_lane(index)
             && self.shared.placement.shards() > 1
         {
-            self.shared.interest.remove(&topic, self.shard);
+            self.shared.interest.set(&topic, self.shard, formats);
         }
     }
 
