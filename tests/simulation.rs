@@ -158,3 +158,13 @@ fn a_publisher_that_is_not_left_out_is_caught() {
 fn mail_that_overtakes_mail_is_caught() {
     assert_caught(Fault::ReorderMail);
 }
+
+#[test]
+fn a_join_that_overtakes_publications_is_caught() {
+    assert_caught(Fault::JoinOutOfOrder);
+}
+
+#[test]
+fn a_topic_that_is_not_held_for_a_joiner_is_caught() {
+    assert_caught(Fault::ForgetHold);
+}

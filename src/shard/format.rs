@@ -67,7 +67,7 @@ impl From<Format> for Formats {
     }
 }
 
-impl FromIterator<Formats> for Formats {
+impl FromIterator<Self> for Formats {
     fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
         sets.into_iter().fold(Self::NONE, Self::union)
     }

@@ -12,12 +12,14 @@ use smallvec::SmallVec;
 use super::format::Formats;
 use crate::id::ShardId;
 
+/// The shards that want a topic, ascending; each in a format at least.
+type Wanting = SmallVec<[(ShardId, Formats); 4]>;
+
 /// Which shards have subscribers of which topic, and in which formats. It is written at a shard's
 /// first and last subscriber (or hold) of a topic in a format, and read on publish.
 #[derive(Debug)]
 pub struct Interest {
-    /// Ascending by shard; the shards of a topic all have a format at least.
-    shards: DashMap<Arc<str>, SmallVec<[(ShardId, Formats); 4]>, SeedableRandomState>,
+    shards: DashMap<Arc<str>, Wanting, SeedableRandomState>,
     /// Grows with every change, after it. On a line of its own: it is read more often than the map.
     version: CachePadded<AtomicU64>,
 }

@@ -8,6 +8,8 @@ use super::settings::Settings;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Subscribe(Topic),
+    /// Subscribes by way of the topic's home.
+    Join(Topic),
     Unsubscribe(Topic),
     /// As the client: it may be left out itself.
     Publish {
@@ -58,6 +60,7 @@ pub(super) enum Command {
 #[derive(Clone, Copy)]
 enum Verb {
     Subscribe,
+    Join,
     Unsubscribe,
     Publish,
     PublishToAll,
@@ -78,7 +81,8 @@ impl Command {
     /// Something at random, among so many clients.
     pub(super) fn draw(prng: &mut Prng, settings: &Settings, clients: usize) -> Self {
         let verb = prng.weighted(&[
-            (25, Verb::Subscribe),
+            (18, Verb::Subscribe),
+            (9, Verb::Join),
             (8, Verb::Unsubscribe),
             (30, Verb::Publish),
             (8, Verb::PublishToAll),
@@ -107,6 +111,7 @@ impl Command {
         let topic_or_everybody = if prng.chance(10) { 0 } else { topic };
         match verb {
             Verb::Subscribe => Self::Subscribe(topic),
+            Verb::Join => Self::Join(topic),
             Verb::Unsubscribe => Self::Unsubscribe(topic),
             Verb::Publish => Self::Publish {
                 topic: topic_or_everybody,
@@ -150,6 +155,7 @@ impl Command {
     pub(super) fn encode(&self, sequence: u64, filler: &str) -> String {
         let words = match self {
             Self::Subscribe(topic) => format!("subscribe {topic}"),
+            Self::Join(topic) => format!("join {topic}"),
             Self::Unsubscribe(topic) => format!("unsubscribe {topic}"),
             Self::Publish {
                 topic,
@@ -190,6 +196,7 @@ impl Command {
         let sequence = word().parse().expect("a sequence number");
         let command = match word() {
             "subscribe" => Self::Subscribe(number(word())),
+            "join" => Self::Join(number(word())),
             "unsubscribe" => Self::Unsubscribe(number(word())),
             "publish" => Self::Publish {
                 topic: number(word()),

@@ -47,6 +47,10 @@ pub enum Fault {
     ForgetExclude,
     /// Mail between two shards overtakes other mail.
     ReorderMail,
+    /// The answer to a join is mailed without regard to what was published.
+    JoinOutOfOrder,
+    /// A topic is not held while somebody joins.
+    ForgetHold,
 }
 
 /// What a run came to: to see that it was not idle.
