@@ -80,8 +80,8 @@ impl<A: App> Context<'_, A> {
     }
 
     /// Publishes to every subscriber of a topic on every shard, but `exclude`: the same bytes to all,
-    /// whatever their formats. The bytes are written once per shard and go out at the end of the turn. A name that nobody can subscribe
-    /// to reaches nobody.
+    /// whatever their formats. The bytes are written once per shard and go out at the end of the turn.
+    /// A name that nobody can subscribe to reaches nobody.
     pub fn publish<'m>(
         &mut self,
         topic: &str,

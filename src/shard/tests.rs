@@ -1,6 +1,7 @@
-//! One shard at a time, driven by hand: policies, deadlines (`time`), and a test for each defect that
-//! the simulator found.
+//! One shard at a time, driven by hand: policies, deadlines (`time`), formats and mail between shards
+//! (`formats`), and a test for each defect that the simulator found.
 
+mod formats;
 mod time;
 
 use std::cell::RefCell;
@@ -16,14 +17,15 @@ use crate::ws::{Decoder, Header, MaskingKey, client_frame_into};
 /// What the application was told, one line a callback.
 type Diary = Rc<RefCell<Vec<String>>>;
 
-/// Does what a message says: `sub T`, `unsub T`, `pub T n` (n bytes), else answers the same.
+/// Does what a message says: `sub T`, `sub T f` (in format f), `unsub T`, `pub T n` (n bytes), else
+/// answers the same.
 struct Scripted {
     diary: Diary,
 }
 
 impl App for Scripted {
     type Data = ();
-    type Mail = ();
+    type Mail = &'static str;
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
         match request.path() {
@@ -51,6 +53,10 @@ impl App for Scripted {
             ["sub", topic] => {
                 let _ = socket.subscribe(topic);
             }
+            ["sub", topic, format] => {
+                let format = Format(format.parse().unwrap());
+                let _ = socket.subscribe_as(topic, format);
+            }
             ["unsub", topic] => drop(socket.unsubscribe(topic)),
             ["pub", topic, bytes] => {
                 let bytes: usize = bytes.parse().unwrap();
@@ -71,6 +77,10 @@ impl App for Scripted {
             .push(format!("lagged {topic} {missed_bytes}"));
     }
 
+    fn mail(&mut self, _context: &mut Context<'_, Self>, mail: &'static str) {
+        self.diary.borrow_mut().push(format!("mail {mail}"));
+    }
+
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
         let user = socket.user();
         self.diary
@@ -87,6 +97,7 @@ struct Recorder {
     shut: BTreeSet<Slot>,
     closed: BTreeSet<Slot>,
     discarded: usize,
+    mails: Vec<(ShardId, Mail<Scripted>)>,
 }
 
 impl Outbox<Scripted> for Recorder {
@@ -124,7 +135,9 @@ impl Outbox<Scripted> for Recorder {
         assert!(self.closed.insert(slot));
     }
 
-    fn mail(&mut self, _to: ShardId, _mail: Mail<Scripted>) {}
+    fn mail(&mut self, to: ShardId, mail: Mail<Scripted>) {
+        self.mails.push((to, mail));
+    }
 
     fn service(
         &mut self,
@@ -166,6 +179,10 @@ struct Rig {
 
 impl Rig {
     fn new(options: Options) -> Self {
+        Self::one_of(Shared::new(options, 1, 1), ShardId(0))
+    }
+
+    fn one_of(shared: Arc<Shared>, shard: ShardId) -> Self {
         let diary = Diary::default();
         let app = Scripted {
             diary: Rc::clone(&diary),
@@ -175,7 +192,7 @@ impl Rig {
             unix_ms: 1_767_225_600_000,
         };
         Self {
-            shard: Shard::new(ShardId(0), Shared::new(options, 1, 1), app, 100, now, 1),
+            shard: Shard::new(shard, shared, app, 100, now, 1),
             outbox: Recorder::default(),
             sockets: Sockets::default(),
             diary,
@@ -186,6 +203,12 @@ impl Rig {
 
     fn handle(&mut self, event: Event<'_, Scripted>) {
         self.shard.handle(self.now, event, &mut self.outbox);
+    }
+
+    /// Does something between two events.
+    fn run(&mut self, work: impl FnOnce(&mut Context<'_, Scripted>) + Send + 'static) {
+        let work: Work<Scripted> = Box::new(move |_, context| work(context));
+        self.handle(Event::Mail(Mail::Run(work)));
     }
 
     fn turn(&mut self) {
@@ -533,8 +556,7 @@ fn nobody_can_name_the_topic_of_everybody() {
     rig.say(ben, &format!("unsub {everybody}"));
     rig.turn();
     assert_eq!((rig.frames(ann), rig.frames(ben)), (vec![], vec![]));
-    let broadcast: Work<Scripted> = Box::new(|_, context| context.broadcast("all of you", None));
-    rig.handle(Event::Mail(Mail::Run(broadcast)));
+    rig.run(|context| context.broadcast("all of you", None));
     rig.turn();
     assert_eq!(rig.frames(ben), ["10 B"]);
 }

@@ -44,7 +44,7 @@ pub(super) fn formats_of(id: MessageId) -> Formats {
     if !is_encoded(id) {
         return Formats::ALL;
     }
-    let some = (0..Format::COUNT).filter(|&format| (id + usize::from(format)) % 6 != 0);
+    let some = (0..Format::COUNT).filter(|&format| !(id + usize::from(format)).is_multiple_of(6));
     some.map(|format| Format(format).into()).collect()
 }
 
