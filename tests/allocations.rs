@@ -18,12 +18,14 @@ const RUNS: u64 = 1000;
 const GROWTHS_MAX: u64 = 8;
 
 /// What allocates, how often each time, and why.
-const ALLOCATING: [(&str, u64); 4] = [
+const ALLOCATING: [(&str, u64); 5] = [
     // The value of `Sec-WebSocket-Accept`, and the same as a header field.
     ("http/upgrade/head-and-101/1", 2),
     // The batch, which is shared with other threads: what it counts its readers by. Its payloads and
     // entries come back and are used again. Once a turn and topic, not once a message.
     ("shard/publish/elsewhere/100", 1),
+    // The same: two formats, one batch.
+    ("shard/publish/elsewhere-encoded/100", 1),
     // The two of the upgrade; the guest's name and the connection's own lists.
     ("shard/connect/open-and-close/1", 6),
     // The frame on its way to the room's home, and the batch that comes back.

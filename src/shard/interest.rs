@@ -44,6 +44,7 @@ impl Interest {
         } else {
             let mut shards = self.shards.entry(Arc::clone(topic)).or_default();
             match shards.binary_search_by_key(&shard, |&(other, _)| other) {
+                Ok(place) if shards[place].1 == formats => return,
                 Ok(place) => shards[place].1 = formats,
                 Err(place) => shards.insert(place, (shard, formats)),
             }
@@ -51,8 +52,8 @@ impl Interest {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Changes with every [`Interest::set`]. What was read before this call is still so if a later
-    /// call returns the same.
+    /// Changes with every change of the directory: what is read after this call still holds when a
+    /// later call returns the same.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -103,6 +104,8 @@ mod tests {
         assert_eq!(interest.elsewhere("t", ShardId(1)), zero.union(two));
         assert_eq!(interest.elsewhere("t", ShardId(3)), two);
         let before = interest.version();
+        interest.set(&topic, ShardId(1), two);
+        assert_eq!(interest.version(), before, "nothing has changed");
         interest.set(&topic, ShardId(3), Formats::NONE);
         assert_ne!(interest.version(), before);
         interest.set(&topic, ShardId(1), Formats::NONE);
