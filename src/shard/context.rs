@@ -5,7 +5,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::app::{App, Message, Sent};
+use super::barrier::Proof;
 use super::connection::{Connection, Phase};
 use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
@@ -175,6 +178,18 @@ impl<A: App> Context<'_, A> {
         self.core.user_connection_count(user)
     }
 
+    /// The open connections of a user who is at home on this shard, the oldest first; none of
+    /// anybody else. Up to eight of them cost no allocation.
+    pub fn connections_of(&self, user: &str) -> SmallVec<[ConnectionId; 8]> {
+        let core = &*self.core;
+        let oldest = core.users.find(user, &core.connections);
+        let younger = |&slot: &Slot| core.connection(slot).and_then(|c| c.links.younger());
+        std::iter::successors(oldest, younger)
+            .filter(|&slot| core.in_phase(slot, Phase::Open))
+            .map(|slot| core.id(slot))
+            .collect()
+    }
+
     /// Subscribers of a topic on this shard.
     pub fn subscriber_count(&self, topic: &str) -> usize {
         self.core.topics.subscriber_count(topic)
@@ -264,6 +279,31 @@ impl<'a, A: App> Socket<'a, A> {
     /// left over.
     pub fn buffered_amount(&self) -> usize {
         self.record().buffered()
+    }
+
+    /// Whether the peer's socket is full, so that what is sent and published waits.
+    pub fn is_blocked(&self) -> bool {
+        self.record().marks.blocked
+    }
+
+    /// Asks to be told by [`App::passed`], with `token`, when everything that was sent to this
+    /// connection, or published on this shard to its topics, up to this call, has been written to the
+    /// kernel ([`Proof::Written`]) or has been answered for by the peer ([`Proof::Pong`]).
+    ///
+    /// Not among it is what the connection was not given: dropped messages ([`Sent::Dropped`]), what
+    /// a window has passed (the application was told by [`App::lagged`] before; of a broadcast nobody
+    /// is told), and what a slow peer gave up by unsubscribing.
+    ///
+    /// Each kind of proof has one barrier at a time: a further call replaces the token that waits, and
+    /// the one callback speaks for both. While a ping is in flight its token stays; when the pong has
+    /// come a next ping follows for the newest token. If the pong never comes there is no callback,
+    /// and it is the keepalive that ends the connection. A peer that gets a [`ping`](Self::ping) of
+    /// the application's behind it may answer that one alone; the barrier then waits until the
+    /// keepalive asks again. Nothing happens on a closing connection, and none is told after its end.
+    ///
+    /// Costs a record of some 64 bytes while it waits. Source: RFC 6455 sections 5.5.2 and 5.5.3.
+    pub fn barrier(&mut self, token: u64, proof: Proof) {
+        self.core.place_barrier(self.slot, token, proof);
     }
 
     /// Sends a ping. The payload is cut at 125 bytes.

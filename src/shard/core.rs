@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::app::App;
+use super::barrier::Barriers;
 use super::connection::{Connection, Phase};
 use super::encode::Encoder;
 use super::keepalive::Punctuality;
@@ -97,6 +98,9 @@ pub(crate) struct Core<A: App> {
     pub(crate) staged: Vec<Staged<A>>,
     /// Connections whose application is to hear that their queue has drained.
     pub(crate) drained: Vec<Slot>,
+    pub(crate) barriers: Barriers,
+    /// Connections whose application is to hear that a barrier's bytes are written, and its token.
+    pub(crate) written: Vec<(Slot, u64)>,
     /// Connections that were sent all that waited and have bytes to be decoded.
     pub(crate) readable: Vec<Slot>,
     pub(crate) encoder: Encoder,
@@ -149,6 +153,8 @@ impl<A: App> Core<A> {
             queues: QueuePool::default(),
             staged: Vec::new(),
             drained: Vec::new(),
+            barriers: Barriers::default(),
+            written: Vec::new(),
             readable: Vec::new(),
             encoder,
             counters: Counters::default(),

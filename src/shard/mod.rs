@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod barrier;
 pub mod codes;
 mod connection;
 mod context;
@@ -39,6 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
+pub use barrier::Proof;
 pub use context::{Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
@@ -162,6 +164,12 @@ impl<A: App> Shard<A> {
                 });
             }
         }
+        while let Some((slot, token)) = self.core.written.pop() {
+            if self.core.in_phase(slot, Phase::Open) {
+                let core = &mut self.core;
+                self.app.passed(&mut Socket { core, slot }, token);
+            }
+        }
         self.settle_staged(outbox);
     }
 
@@ -219,6 +227,10 @@ impl<A: App> Shard<A> {
         assert!(
             core.turn.composed.is_empty() && core.staged.is_empty(),
             "work is left"
+        );
+        assert!(
+            core.barriers.is_empty() && core.written.is_empty(),
+            "barriers are left"
         );
         assert_eq!(core.counters.opened, core.counters.closed);
     }
@@ -418,6 +430,7 @@ impl<A: App> Shard<A> {
         due.shrink_to(DUE_KEPT);
         self.due = due;
         self.core.queues.trim();
+        self.core.barriers.trim();
         self.app.tick(&mut Context {
             core: &mut self.core,
         });
@@ -475,7 +488,12 @@ fn deliver<A: App>(app: &mut A, core: &mut Core<A>, slot: Slot, incoming: Incomi
         Incoming::Text(text) => Message::Text(text),
         Incoming::Binary(bytes) => Message::Binary(bytes),
         Incoming::Ping(payload) => return core.send_control(slot, Opcode::Pong, payload),
-        Incoming::Pong(_) => return,
+        Incoming::Pong(payload) => {
+            if let Some(token) = core.pong_received(slot, payload) {
+                app.passed(&mut Socket { core, slot }, token);
+            }
+            return;
+        }
         Incoming::Close(close) => {
             let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
             return core.begin_close(slot, code, reason);

@@ -1,6 +1,7 @@
-//! One shard at a time, driven by hand: policies, deadlines (`time`), and a test for each defect that
-//! the simulator found.
+//! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
+//! and a test for each defect that the simulator found.
 
+mod barrier;
 mod time;
 
 use std::cell::RefCell;
@@ -16,7 +17,8 @@ use crate::ws::{Decoder, Header, MaskingKey, client_frame_into};
 /// What the application was told, one line a callback.
 type Diary = Rc<RefCell<Vec<String>>>;
 
-/// Does what a message says: `sub T`, `unsub T`, `pub T n` (n bytes), else answers the same.
+/// Does what a message says: `sub T`, `unsub T`, `pub T n` (n bytes), `written n` and `pong n` (a
+/// barrier with token n), `close`, else answers the same.
 struct Scripted {
     diary: Diary,
 }
@@ -56,6 +58,8 @@ impl App for Scripted {
                 let bytes: usize = bytes.parse().unwrap();
                 socket.publish(topic, "x".repeat(bytes).as_str());
             }
+            ["written", token] => socket.barrier(token.parse().unwrap(), Proof::Written),
+            ["pong", token] => socket.barrier(token.parse().unwrap(), Proof::Pong),
             ["close"] => socket.close(CloseCode::NORMAL, "done"),
             _ => drop(socket.send(text)),
         }
@@ -69,6 +73,11 @@ impl App for Scripted {
         self.diary
             .borrow_mut()
             .push(format!("lagged {topic} {missed_bytes}"));
+    }
+
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        assert!(socket.is_open() && !socket.is_blocked());
+        self.diary.borrow_mut().push(format!("passed {token}"));
     }
 
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
@@ -134,23 +143,28 @@ impl Outbox<Scripted> for Recorder {
     }
 }
 
-/// What sockets have taken. One that is full takes nothing.
+/// What sockets have taken. One that is full takes nothing; one that has `room` takes so many bytes of
+/// its next send.
 #[derive(Default)]
 struct Sockets {
     written: BTreeMap<Slot, Vec<u8>>,
     full: BTreeSet<Slot>,
-    shorts: Vec<Slot>,
+    room: BTreeMap<Slot, usize>,
+    shorts: Vec<(Slot, usize)>,
 }
 
 impl<'a> Sink<'a> for Sockets {
     fn send(&mut self, slot: Slot, pieces: &[&'a [u8]]) {
         if self.full.contains(&slot) {
-            return self.shorts.push(slot);
+            return self.shorts.push((slot, 0));
         }
-        let written = self.written.entry(slot).or_default();
-        pieces
-            .iter()
-            .for_each(|piece| written.extend_from_slice(piece));
+        let mut bytes = pieces.concat();
+        if let Some(room) = self.room.remove(&slot) {
+            assert!(room < bytes.len());
+            bytes.truncate(room);
+            self.shorts.push((slot, room));
+        }
+        self.written.entry(slot).or_default().extend(bytes);
     }
 }
 
@@ -191,8 +205,8 @@ impl Rig {
     fn turn(&mut self) {
         self.shard.prepare(&mut self.outbox);
         self.shard.flush(&mut self.sockets);
-        for slot in std::mem::take(&mut self.sockets.shorts) {
-            self.shard.short(slot, 0, &mut self.outbox);
+        for (slot, taken) in std::mem::take(&mut self.sockets.shorts) {
+            self.shard.short(slot, taken, &mut self.outbox);
         }
         self.shard.flushed(&mut self.outbox);
     }
