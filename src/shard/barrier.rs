@@ -59,6 +59,9 @@ impl Barrier {
     }
 }
 
+// docs of `Socket::barrier` name it.
+const _: () = assert!(size_of::<(Slot, Barrier)>() == 72);
+
 /// The barriers of one shard: at most one record for each open connection.
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {

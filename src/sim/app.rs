@@ -239,6 +239,11 @@ impl TestApp {
             Command::CloseSilently => socket.close(CloseCode::NO_STATUS, ""),
             Command::Terminate => socket.terminate(),
             Command::Ping => socket.ping(b"are you there?"),
+            Command::Prove(proof) => {
+                let client = socket.data().client;
+                let token = self.oracle.borrow_mut().barrier(client, proof);
+                socket.barrier(token, proof);
+            }
             Command::Spawn { bytes } => {
                 let to = socket.id();
                 socket
@@ -333,6 +338,8 @@ impl App for TestApp {
         let (id, user) = (socket.id(), socket.user().clone());
         let Data { client, compressed } = *socket.data();
         assert_eq!(socket.context().home(&user), socket.context().shard());
+        let youngest = socket.context().connections_of(&user).last().copied();
+        assert_eq!(youngest, Some(id));
         self.oracle
             .borrow_mut()
             .opened(client, id, &user, compressed);
@@ -361,6 +368,13 @@ impl App for TestApp {
         self.oracle
             .borrow_mut()
             .lagged(client, topic_of(topic), missed_bytes);
+        self.reply(socket, 10);
+    }
+
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        let client = socket.data().client;
+        assert!(socket.is_open());
+        self.oracle.borrow_mut().passed(client, token);
         self.reply(socket, 10);
     }
 

@@ -3,6 +3,7 @@
 use super::oracle::Topic;
 use super::prng::Prng;
 use super::settings::Settings;
+use crate::shard::Proof;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) enum Command {
     CloseSilently,
     Terminate,
     Ping,
+    /// To find out whether everything so far is written or has arrived.
+    Prove(Proof),
     Spawn {
         bytes: usize,
     },
@@ -70,6 +73,7 @@ enum Verb {
     CloseSilently,
     Terminate,
     Ping,
+    Prove,
     Spawn,
     Mail,
 }
@@ -91,6 +95,7 @@ impl Command {
             (1, Verb::CloseSilently),
             (1, Verb::Terminate),
             (3, Verb::Ping),
+            (12, Verb::Prove),
             (4, Verb::Spawn),
             (6, Verb::Mail),
         ]);
@@ -137,6 +142,7 @@ impl Command {
             Verb::CloseSilently => Self::CloseSilently,
             Verb::Terminate => Self::Terminate,
             Verb::Ping => Self::Ping,
+            Verb::Prove => Self::Prove(prng.pick(&[Proof::Pong, Proof::Pong, Proof::Written])),
             Verb::Spawn => Self::Spawn { bytes },
             Verb::Mail => Self::Mail {
                 shard: prng.number(0..4),
@@ -166,6 +172,8 @@ impl Command {
             Self::CloseSilently => "close-silently".to_owned(),
             Self::Terminate => "terminate".to_owned(),
             Self::Ping => "ping".to_owned(),
+            Self::Prove(Proof::Written) => "prove-written".to_owned(),
+            Self::Prove(Proof::Pong) => "prove-pong".to_owned(),
             Self::Spawn { bytes } => format!("spawn {bytes}"),
             Self::Mail {
                 shard,
@@ -223,6 +231,8 @@ impl Command {
             "close-silently" => Self::CloseSilently,
             "terminate" => Self::Terminate,
             "ping" => Self::Ping,
+            "prove-written" => Self::Prove(Proof::Written),
+            "prove-pong" => Self::Prove(Proof::Pong),
             "spawn" => Self::Spawn {
                 bytes: number(word()),
             },

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::payload;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Options, SlowPolicy, codes};
+use crate::shard::{Options, Proof, SlowPolicy, codes};
 use crate::ws::{CloseCode, Opcode, server_header_bytes};
 
 /// The oracle, as the world, the applications and the drivers share it.
@@ -46,6 +46,8 @@ struct Message {
 #[derive(Clone, Copy, Debug)]
 struct Due {
     message: MessageId,
+    /// How many messages had become due to the client before it.
+    place: u64,
     /// Which of the client's subscriptions to the topic it belongs to.
     subscription: usize,
     /// It may be missing, because the connection was slow or is gone.
@@ -60,6 +62,14 @@ struct Lag {
     missed_bytes: u64,
     gaps: usize,
     gap_bytes: u64,
+}
+
+/// A barrier of which the application has not been told.
+#[derive(Clone, Copy, Debug)]
+struct Barrier {
+    proof: Proof,
+    /// How many messages had become due to the client before it.
+    place: u64,
 }
 
 /// What is known of one client's connection.
@@ -77,6 +87,12 @@ struct Peer {
     was_blocked: bool,
     topics: BTreeSet<Topic>,
     due: BTreeMap<Channel, VecDeque<Due>>,
+    /// How many messages have become due.
+    due_count: u64,
+    /// By token.
+    barriers: BTreeMap<u64, Barrier>,
+    /// So many of the first messages were taken by the kernel: not even a slow peer may miss them.
+    written: u64,
     /// Published on another shard while subscribed here: the mail is due.
     on_its_way: BTreeSet<(Topic, MessageId)>,
     lags: BTreeMap<Topic, Lag>,
@@ -98,6 +114,9 @@ pub(super) struct Oracle {
     pub(super) messages_in: Vec<u64>,
     pub(super) received: u64,
     pub(super) gaps: u64,
+    pub(super) passed: u64,
+    /// The newest token of a barrier.
+    token: u64,
 }
 
 impl Oracle {
@@ -111,6 +130,8 @@ impl Oracle {
             messages_in: vec![0; usize::from(shards)],
             received: 0,
             gaps: 0,
+            passed: 0,
+            token: 0,
         }
     }
 
@@ -170,6 +191,9 @@ impl Oracle {
             was_blocked: false,
             topics: BTreeSet::from([EVERYBODY]),
             due: BTreeMap::new(),
+            due_count: 0,
+            barriers: BTreeMap::new(),
+            written: 0,
             on_its_way: BTreeSet::new(),
             lags: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -243,7 +267,7 @@ impl Oracle {
         if peer.blocked
             && let Some(due) = peer.due.get_mut(&Channel::Topic(topic))
         {
-            forgive(due);
+            forgive(due, peer.written);
         }
     }
 
@@ -318,6 +342,66 @@ impl Oracle {
         let lag = self.peer(client).lags.entry(topic).or_default();
         lag.reports += 1;
         lag.missed_bytes += bytes;
+    }
+
+    /// The application asks to be told when a client was sent, or has got, all that it is due: a
+    /// token.
+    pub(super) fn barrier(&mut self, client: usize, proof: Proof) -> u64 {
+        self.token += 1;
+        let token = self.token;
+        let peer = self.peer(client);
+        let place = peer.due_count;
+        peer.barriers.insert(token, Barrier { proof, place });
+        token
+    }
+
+    /// The application is told so.
+    pub(super) fn passed(&mut self, client: usize, token: u64) {
+        self.passed += 1;
+        let peer = self.peer(client);
+        assert!(
+            peer.open && !peer.closing,
+            "client {client} passes barrier {token}: {peer:?}"
+        );
+        let barrier = peer.barriers.remove(&token);
+        let Barrier { proof, place } = barrier
+            .unwrap_or_else(|| panic!("client {client} passes {token}, which is not its to pass"));
+        let is_other =
+            |&other: &u64, barrier: &mut Barrier| other > token || barrier.proof != proof;
+        peer.barriers.retain(is_other);
+        match proof {
+            Proof::Written => {
+                assert!(!peer.blocked, "client {client} passes {token}, unwritten");
+                peer.written = peer.written.max(place);
+            }
+            Proof::Pong => self.assert_got(client, place),
+        }
+    }
+
+    /// Panics unless a client has received the first `place` messages, but for gaps of which the
+    /// application was told.
+    fn assert_got(&self, client: usize, place: u64) {
+        let peer = &self.peers[&client];
+        for (&channel, due) in &peer.due {
+            let is_missed = |due: &&Due| due.place < place && !due.optional;
+            let Some(missed) = due.iter().find(is_missed) else {
+                continue;
+            };
+            let may_be_missed = match channel {
+                Channel::Private => false,
+                _ if self.options.slow_policy == SlowPolicy::Disconnect => false,
+                Channel::Topic(EVERYBODY) => peer.was_blocked,
+                // The gap itself is counted when something behind it arrives.
+                Channel::Topic(topic) => {
+                    let lag = peer.lags.get(&topic);
+                    lag.is_some_and(|lag| lag.gaps < lag.reports)
+                }
+            };
+            assert!(
+                may_be_missed,
+                "client {client} is said to have got message {missed:?} of {channel:?}"
+            );
+        }
     }
 
     /// The server handles a client's message.
@@ -403,6 +487,11 @@ impl Oracle {
             for channel in channels {
                 self.nothing_due(client, channel);
             }
+            let barriers = &self.peers[&client].barriers;
+            assert!(
+                barriers.is_empty(),
+                "client {client} never passes {barriers:?}"
+            );
             let on_its_way = &self.peers[&client].on_its_way;
             assert!(
                 on_its_way.is_empty(),
@@ -510,7 +599,7 @@ impl Peer {
                 .due
                 .iter_mut()
                 .filter(|(channel, _)| **channel != Channel::Private);
-            topics.for_each(|(_, due)| forgive(due));
+            topics.for_each(|(_, due)| forgive(due, self.written));
         }
     }
 
@@ -521,15 +610,19 @@ impl Peer {
         };
         let due = Due {
             message,
+            place: self.due_count,
             subscription,
             optional,
         };
+        self.due_count += 1;
         self.due.entry(channel).or_default().push_back(due);
     }
 }
 
-fn forgive(due: &mut VecDeque<Due>) {
-    due.iter_mut().for_each(|due| due.optional = true);
+/// Lets messages be missing, but for those that are written.
+fn forgive(due: &mut VecDeque<Due>, written: u64) {
+    let unwritten = due.iter_mut().filter(|due| due.place >= written);
+    unwritten.for_each(|due| due.optional = true);
 }
 
 /// To whom a private message is sent.

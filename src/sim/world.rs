@@ -530,6 +530,7 @@ impl World {
         let oracle = self.oracle.borrow();
         assert_eq!(summary.counters.opened, oracle.opened_count() as u64);
         (summary.received, summary.gaps) = (oracle.received, oracle.gaps);
+        summary.passed = oracle.passed;
         summary
     }
 }
