@@ -59,7 +59,7 @@ impl Barrier {
     }
 }
 
-// docs of `Socket::barrier` name it.
+// As the documentation of `Socket::barrier` says.
 const _: () = assert!(size_of::<(Slot, Barrier)>() == 72);
 
 /// The barriers of one shard: at most one record for each open connection.

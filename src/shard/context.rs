@@ -301,7 +301,8 @@ impl<'a, A: App> Socket<'a, A> {
     /// the application's behind it may answer that one alone; the barrier then waits until the
     /// keepalive asks again. Nothing happens on a closing connection, and none is told after its end.
     ///
-    /// Costs an entry of 72 bytes in a table of the shard while it waits. Source: RFC 6455 sections 5.5.2 and 5.5.3.
+    /// Costs an entry of 72 bytes in a table of the shard while it waits. Source: RFC 6455 sections
+    /// 5.5.2 and 5.5.3.
     pub fn barrier(&mut self, token: u64, proof: Proof) {
         self.core.place_barrier(self.slot, token, proof);
     }
