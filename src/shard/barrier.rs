@@ -212,15 +212,10 @@ impl<A: App> Core<A> {
             return;
         };
         let barrier = entry.get_mut();
-        // So many pieces that they were copied: whether the ping had room was not known before.
-        let is_unplanned = barrier.unpinged.is_some() && barrier.ping == Ping::None;
         if let Some(token) = barrier.written.take() {
             self.written.push((slot, token));
         }
         tidy(entry);
-        if is_unplanned {
-            self.compose(slot);
-        }
     }
 
     /// A pong has come in: the token that it proves, if it does.

@@ -92,12 +92,13 @@ impl<A: App> Core<A> {
         let is_read_on = marks.paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
-        self.plan_barrier(slot);
-        let mut pieces = 0;
+        // One for a barrier's ping.
+        let mut pieces = 1;
         self.compose_pieces(slot, |_| pieces += 1);
         if pieces > PIECES_MAX {
             self.settle(slot, None);
         }
+        self.plan_barrier(slot);
     }
 
     /// Sets how far each of the connection's laggard subscriptions gets this turn.

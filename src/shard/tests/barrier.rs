@@ -174,6 +174,32 @@ fn more_pieces_than_a_send_takes_go_before_the_ping() {
 }
 
 #[test]
+fn what_is_copied_for_want_of_pieces_is_not_owed() {
+    let (mut rig, slow, publisher) = pair();
+    for topic in 0..PIECES_MAX {
+        rig.say(slow, &format!("sub t{topic}"));
+    }
+    rig.turn();
+    rig.sockets.full.insert(slow);
+    for _ in 0..10 {
+        rig.say(publisher, "pub t 60000");
+        rig.turn();
+    }
+    rig.unblock(slow);
+    drop(rig.taken(slow));
+    for topic in 0..PIECES_MAX {
+        rig.say(publisher, &format!("pub t{topic} 5"));
+    }
+    rig.say(slow, "pong 1");
+    rig.turn();
+    let (frames, ping) = rig.frames_and_ping(slow);
+    assert_eq!(frames.len(), 9 + PIECES_MAX);
+    assert_eq!(rig.told(), ["drain"]);
+    rig.pong(slow, &ping);
+    assert_eq!(rig.told(), ["passed 1"]);
+}
+
+#[test]
 fn one_ping_is_in_flight_and_the_next_is_for_the_newest_token() {
     let (mut rig, ann, publisher) = pair();
     rig.say(ann, "pong 1");
