@@ -155,6 +155,7 @@ struct Sockets {
 
 impl<'a> Sink<'a> for Sockets {
     fn send(&mut self, slot: Slot, pieces: &[&'a [u8]]) {
+        assert!((1..=PIECES_MAX).contains(&pieces.len()));
         if self.full.contains(&slot) {
             return self.shorts.push((slot, 0));
         }
