@@ -35,6 +35,8 @@ mod outbound;
 pub mod payload;
 mod profile;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use crate::time::Timestamp;
