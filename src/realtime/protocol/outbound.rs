@@ -313,13 +313,11 @@ impl<'a> Outbound<'a> {
         let mut is_text_written = false;
         for member in Members::new(object, false) {
             let is_text = is_renamed && member.is(text);
+            let makes_way = is_text || is_renamed && member.is(CONTENT);
             if is_text && !is_text_written {
                 is_text_written = true;
                 write_member(out, member.renamed(CONTENT));
-            } else if !is_text
-                && !(is_renamed && member.is(CONTENT))
-                && !self.is_owned(member, placement)
-            {
+            } else if !makes_way && !self.is_owned(member, placement) {
                 write_member(out, member);
             }
         }
