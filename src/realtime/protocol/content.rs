@@ -257,35 +257,36 @@ mod tests {
         // (text, content)
         let table = [
             (
-                r#"{"type":"publish","data":{"topic":"p","data":{"btc":1},"event":"tick","echo":false,"key":"btc"}}"#,
+                r#"{"type":"publish","data":{"topic":"p","data":{"btc":1},OPTIONS}}"#,
                 r#"{"btc":1}"#,
             ),
             (
-                r#"{"type":"publish","message":{"topic":"p","data":{"btc":1},"event":"tick","echo":false,"key":"btc"}}"#,
+                r#"{"type":"publish","message":{"topic":"p","data":{"btc":1},OPTIONS}}"#,
                 r#"{"btc":1}"#,
             ),
             (
-                r#"{"type":"publish","topic":"p","data":{"btc":1},"event":"tick","echo":false,"key":"btc"}"#,
+                r#"{"type":"publish","topic":"p","data":{"btc":1},OPTIONS}"#,
                 r#"{"btc":1}"#,
             ),
             (
-                r#"{"type":"publish","topic":"p","data":[1],"event":"tick","echo":false,"key":"btc"}"#,
+                r#"{"type":"publish","topic":"p","data":[1],OPTIONS}"#,
                 "[1]",
             ),
             (
-                r#"{"type":"publish","topic":"p","data":null,"event":"tick","echo":false,"key":"btc"}"#,
+                r#"{"type":"publish","topic":"p","data":null,OPTIONS}"#,
                 "null",
             ),
             (
-                r#"{"type":"publish","topic":"p","message":"up","event":"tick","echo":false,"key":"btc"}"#,
+                r#"{"type":"publish","topic":"p","message":"up",OPTIONS}"#,
                 r#""up""#,
             ),
             (
-                r#"{"type":"publish","topic":"p","btc":1,"event":"tick","echo":false,"key":"btc"}"#,
+                r#"{"type":"publish","topic":"p","btc":1,OPTIONS}"#,
                 r#"{"btc":1}"#,
             ),
         ];
         for (text, content) in table {
+            let text = &text.replace("OPTIONS", r#""event":"tick","echo":false,"key":"btc""#);
             for profile in Profile::ALL {
                 let message = one(text, profile);
                 assert_eq!(

@@ -5,10 +5,10 @@
 //! object write it once.
 //!
 //! ```
-//! use campanile::realtime::protocol::{Fields, payload};
+//! use campanile::realtime::protocol::{Fields, Timestamp, payload};
 //!
-//! let mut object = Vec::new();
-//! Fields::write(&mut object, |fields| payload::draining(fields, 8421, &campanile::realtime::protocol::Timestamp::new(0)));
+//! let (mut object, now) = (Vec::new(), Timestamp::new(0));
+//! Fields::write(&mut object, |fields| payload::draining(fields, 8421, &now));
 //! assert!(object.starts_with(br#"{"status":"draining""#));
 //! ```
 
