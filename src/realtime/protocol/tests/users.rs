@@ -59,6 +59,11 @@ fn frame_5_a_chat_crosses_the_profiles_with_its_text() {
             json!({"content": "hi", "n": 1}),
         ),
         (
+            r#"{"text":"hi","content":null}"#,
+            TextName::Text,
+            json!({"content": "hi"}),
+        ),
+        (
             r#"{"content":null,"text":"hi"}"#,
             TextName::Text,
             json!({"content": "hi"}),
