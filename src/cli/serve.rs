@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use campanile::config::{AuthMode, Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::realtime::protocol::Profile;
 use campanile::realtime::{Realtime, RealtimeOptions, Route};
 use campanile::shard::{self, Compression, Options};
 use campanile::{Server, StartError};
@@ -48,9 +49,10 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
 
 fn realtime_options(config: &Config) -> RealtimeOptions {
     let routes = config.route.iter().map(|route| Route {
-        path: route.path.clone(),
         room: (!route.room.is_empty()).then(|| route.room.clone()),
+        presence: true,
         message_bytes_max: Some(config.max_message_size(route)),
+        ..Route::new(&route.path, Profile::Flat)
     });
     RealtimeOptions {
         routes: routes.collect(),

@@ -173,7 +173,7 @@ impl<'a> Ctx<'a> {
     ///
     /// Errors: [`Rejection::InvalidMember`] for a name that is empty or longer than
     /// [`TOPIC_BYTES_MAX`]; [`Rejection::Conflict`] if the connection is closing, or is in
-    /// `rooms_per_connection_max` rooms.
+    /// `limits.rooms_per_connection_max` rooms.
     pub fn join(&mut self, room: &str) -> Result<Room, Rejection> {
         match self.find(room) {
             Some(room) => Ok(room),
@@ -215,7 +215,7 @@ impl<'a> Ctx<'a> {
 
     /// Joins a room unless the connection is in it.
     pub(super) fn enter(&mut self, room: Room) -> Result<Room, Rejection> {
-        let rooms_max = self.state.options.rooms_per_connection_max;
+        let rooms_max = self.state.options.limits.rooms_per_connection_max;
         let connection = self.connection;
         let mut socket = self.context.socket(connection).ok_or(Rejection::Conflict)?;
         let session: &Session = socket.data();

@@ -59,7 +59,11 @@ mod upgrade;
 pub use app::{Realtime, Session};
 pub use context::{Ctx, Exclude};
 pub use mail::Mail;
-pub use options::{RealtimeOptions, Route};
+pub use options::{
+    ContentOptions, ControlCharacters, Create, DeliveryOptions, DeliveryProof, HistoryOptions,
+    LimitOptions, Namespace, Namespaces, OriginRule, PlainText, PresenceOptions, RealtimeOptions,
+    RetentionOptions, Roles, Route, Standing, UnknownWho, Who,
+};
 pub use registry::{Handler, HandlerError, Registry};
 pub use rooms::{Member, Members, Room};
 pub use state::Stats;

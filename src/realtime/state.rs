@@ -58,7 +58,7 @@ impl State {
         let route_rooms = rooms.map(|route| route.room.as_deref().map(Room::new));
         Self {
             route_rooms: route_rooms.collect(),
-            rooms: Rooms::new(options.presence_members_max),
+            rooms: Rooms::new(options.presence.members_max),
             scratch: Scratch::default(),
             options,
             refused: 0,

@@ -52,7 +52,7 @@ pub struct Members {
     /// How many users there are.
     pub count: usize,
     /// The first of them by identifier, at most
-    /// [`presence_members_max`](super::RealtimeOptions::presence_members_max).
+    /// [`members_max`](super::PresenceOptions::members_max).
     pub users: Vec<Member>,
 }
 

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::super::RealtimeOptions;
+use super::super::{LimitOptions, RealtimeOptions};
 use super::world::World;
 use super::{trusting, world};
 use crate::ws::Opcode;
@@ -292,7 +292,10 @@ fn a_chat_joins_the_room_it_names() {
 #[test]
 fn a_connection_is_in_so_many_rooms_and_no_more() {
     let options = RealtimeOptions {
-        rooms_per_connection_max: 3,
+        limits: LimitOptions {
+            rooms_per_connection_max: 3,
+            ..LimitOptions::default()
+        },
         ..trusting()
     };
     let mut world = World::new(2, options, |app| app);

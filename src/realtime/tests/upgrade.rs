@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::super::protocol::Profile;
 use super::super::{RealtimeOptions, Route};
 use super::world::World;
 use super::{trusting, world};
@@ -116,14 +117,10 @@ fn user_ids_are_not_believed_by_default() {
 #[test]
 fn each_route_has_its_room_and_its_largest_message() {
     let options = RealtimeOptions {
-        routes: vec![
-            Route::new("/ws", "lobby"),
-            Route {
-                path: "/small".into(),
-                room: None,
-                message_bytes_max: Some(64),
-            },
-        ],
+        routes: vec![Route {
+            message_bytes_max: Some(64),
+            ..Route::new("/small", Profile::Flat)
+        }],
         ..trusting()
     };
     let mut world = World::new(1, options, |app| app);
