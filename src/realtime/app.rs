@@ -9,7 +9,8 @@ use super::protocol::{Frame, Inbound, Profile, Refused, Rejection, scan};
 use super::registry::{Handler, HandlerError, Registry};
 use super::rooms::{Members, Outlet, Room};
 use super::state::{State, Stats};
-use super::{Ctx, RealtimeOptions, upgrade};
+use super::upgrade::{self, Admission};
+use super::{Ctx, RealtimeOptions};
 use crate::http::Refusal;
 use crate::shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
 use crate::ws::CloseCode;
@@ -35,7 +36,8 @@ pub struct Realtime {
 /// What the application keeps with a connection.
 #[derive(Debug, Default)]
 pub struct Session {
-    pub(super) route: u16,
+    /// The room that it joins when it opens, and that a message goes to which names none.
+    pub(super) default_room: Option<Room>,
     /// The rooms that the connection is in: it is subscribed to their topics and their homes know.
     pub(super) rooms: SmallVec<[Room; 1]>,
 }
@@ -84,14 +86,21 @@ impl Realtime {
 
     fn admit(&self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
         let (head, options) = (request.head(), &self.state.options);
-        let route = upgrade::route(head, options)?;
-        upgrade::check_origin(head, options)?;
+        let admission = upgrade::admit(head, options)?;
+        let Admission {
+            profile,
+            presence,
+            batch,
+            ref roles,
+            ..
+        } = admission;
+        verbose!(options, %profile, presence, batch, ?roles, "upgrade");
         Ok(Accept {
-            user: upgrade::user(head, options)?,
-            subprotocol: upgrade::subprotocol(head),
-            message_bytes_max: options.routes[usize::from(route)].message_bytes_max,
+            user: admission.user,
+            subprotocol: admission.subprotocol.map(Into::into),
+            message_bytes_max: options.routes[usize::from(admission.route)].message_bytes_max,
             ..Accept::new(Session {
-                route,
+                default_room: admission.room.as_deref().map(Room::new),
                 ..Session::default()
             })
         })
@@ -141,7 +150,7 @@ impl App for Realtime {
         verbose!(self.state.options, %connection, %user, %peer, "open");
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
         ctx.reply_written(|out, _, at| Frame::established(out, at, connection, &user));
-        let room = ctx.route_room();
+        let room = ctx.default_room();
         if let Some(Err(rejection)) = room.map(|room| ctx.enter(room)) {
             ctx.fail(rejection.into());
         }

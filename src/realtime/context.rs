@@ -137,7 +137,7 @@ impl<'a> Ctx<'a> {
         match message.room()? {
             Some(name) => self.join(&name),
             None => {
-                let room = self.route_room().ok_or(Rejection::RoomRequired)?;
+                let room = self.default_room().ok_or(Rejection::RoomRequired)?;
                 self.enter(room)
             }
         }
@@ -150,7 +150,7 @@ impl<'a> Ctx<'a> {
         match message.room()? {
             Some(name) => self.find(&name).ok_or(Rejection::NotSubscribed),
             None => {
-                let room = self.route_room().ok_or(Rejection::RoomRequired)?;
+                let room = self.default_room().ok_or(Rejection::RoomRequired)?;
                 self.find(room.name()).ok_or(Rejection::NotSubscribed)
             }
         }
@@ -207,10 +207,9 @@ impl<'a> Ctx<'a> {
         socket.data().find(room).cloned()
     }
 
-    pub(super) fn route_room(&mut self) -> Option<Room> {
+    pub(super) fn default_room(&mut self) -> Option<Room> {
         let connection = self.connection;
-        let route = self.context.socket(connection)?.data().route;
-        self.state.route_rooms.get(usize::from(route))?.clone()
+        self.context.socket(connection)?.data().default_room.clone()
     }
 
     /// Joins a room unless the connection is in it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RealtimeOptions;
 use super::protocol::Timestamp;
-use super::rooms::{Room, Rooms};
+use super::rooms::Rooms;
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::time::Now;
 
@@ -31,8 +31,6 @@ pub struct Stats {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) options: Arc<RealtimeOptions>,
-    /// The routes' rooms, in the order of the routes.
-    pub(super) route_rooms: Vec<Option<Room>>,
     pub(super) rooms: Rooms,
     pub(super) scratch: Scratch,
     pub(super) refused: u64,
@@ -54,10 +52,7 @@ impl State {
             let is_topic = !name.is_empty() && name.len() <= TOPIC_BYTES_MAX;
             assert!(is_topic, "no room can be called {name:?}");
         }
-        let rooms = options.routes.iter();
-        let route_rooms = rooms.map(|route| route.room.as_deref().map(Room::new));
         Self {
-            route_rooms: route_rooms.collect(),
             rooms: Rooms::new(options.presence.members_max),
             scratch: Scratch::default(),
             options,

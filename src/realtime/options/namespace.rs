@@ -171,3 +171,28 @@ impl Namespaces {
         self.at(self.place(room))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_namespace_that_matches_holds() {
+        let named = |pattern: &str| Namespace {
+            pattern: pattern.into(),
+            private: true,
+            ..Namespace::default()
+        };
+        let namespaces = Namespaces::new(&[named("team:*"), named("*:private"), named("team:a")]);
+        for (room, pattern) in [
+            ("team:a", "team:*"),
+            ("team:a:private", "team:*"),
+            ("x:private", "*:private"),
+        ] {
+            assert_eq!(namespaces.find(room), &named(pattern), "{room}");
+            assert_eq!(namespaces.at(namespaces.place(room)), namespaces.find(room));
+        }
+        assert_eq!(namespaces.find("elsewhere"), &Namespace::default());
+        assert_eq!(Namespaces::new(&[]).find(""), &Namespace::default());
+    }
+}

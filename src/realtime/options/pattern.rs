@@ -53,3 +53,70 @@ impl Pattern {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_anywhere() {
+        let table = [
+            ("*", "", true),
+            ("*", "anything/at all", true),
+            ("room", "room", true),
+            ("room", "rooms", false),
+            ("room", "Room", false),
+            ("chat:*", "chat:", true),
+            ("chat:*", "chat:1:2", true),
+            ("chat:*", "chats:1", false),
+            ("*:private", "team:private", true),
+            ("*:private", "team:private2", false),
+            ("game:*:lobby", "game:7:lobby", true),
+            ("game:*:lobby", "game::lobby", true),
+            ("game:*:lobby", "game:lobby", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*ab*ab*", "abab", true),
+            ("*ab*ab*", "aba", false),
+            ("**", "x", true),
+            ("a*b*b", "ab", false),
+            ("a*b*b", "abb", true),
+            ("*é*", "café!", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(
+                Pattern::new(pattern).matches(name),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    /// By the definition, in exponential time.
+    fn matches_by_definition(pattern: &str, name: &str) -> bool {
+        let Some(first) = pattern.chars().next() else {
+            return name.is_empty();
+        };
+        let rest = &pattern[first.len_utf8()..];
+        if first != '*' {
+            return name
+                .strip_prefix(first)
+                .is_some_and(|name| matches_by_definition(rest, name));
+        }
+        let starts = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+        starts
+            .into_iter()
+            .any(|at| matches_by_definition(rest, &name[at..]))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn matching_is_what_its_definition_says(pattern in "[abé*]{0,8}", name in "[abé]{0,10}") {
+            let expected = matches_by_definition(&pattern, &name);
+            prop_assert_eq!(Pattern::new(&pattern).matches(&name), expected);
+        }
+    }
+}

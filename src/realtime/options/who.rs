@@ -126,3 +126,75 @@ impl Roles {
         self.0.as_deref().unwrap_or_default().iter().map(|r| &**r)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_lets_its_own_through() {
+        let roles = Roles::from_list("admin, editor").unwrap();
+        let nobody = Standing {
+            is_member: false,
+            is_owner: false,
+            roles: &Roles::default(),
+        };
+        let member = Standing {
+            is_member: true,
+            ..nobody
+        };
+        let owner = Standing {
+            is_owner: true,
+            ..nobody
+        };
+        let admin = Standing {
+            roles: &roles,
+            ..nobody
+        };
+        for (who, allowed) in [
+            ("anyone", [true, true, true, true]),
+            ("member", [false, true, false, false]),
+            ("owner", [false, false, true, false]),
+            ("role:admin", [false, false, false, true]),
+            ("role:Admin", [false; 4]),
+            ("server", [false; 4]),
+        ] {
+            let who: Who = who.parse().unwrap();
+            let found = [nobody, member, owner, admin].map(|standing| who.allows(standing));
+            assert_eq!(found, allowed, "{who}");
+        }
+        let list = [Who::Owner, Who::Role("editor".into())];
+        let found = [nobody, member, owner, admin].map(|s| Who::any_allows(&list, s));
+        assert_eq!(found, [false, false, true, true]);
+        assert!(!Who::any_allows(&[], admin), "an empty list means nobody");
+    }
+
+    #[test]
+    fn what_is_displayed_is_read_again_and_other_words_are_not() {
+        for word in ["anyone", "member", "owner", "role:x", "role:a:b", "server"] {
+            assert_eq!(word.parse::<Who>().unwrap().to_string(), word);
+        }
+        let long = format!("role:{}", "x".repeat(Roles::NAME_BYTES_MAX + 1));
+        for word in [
+            "", "Anyone", "role:", "role", "role:a,b", "role:a b", "admin", &long,
+        ] {
+            assert_eq!(word.parse::<Who>(), Err(UnknownWho), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_connection_without_roles_pays_two_words() {
+        assert_eq!(size_of::<Roles>(), 16);
+        assert_eq!(Roles::from_list(" , "), Some(Roles::default()));
+    }
+
+    #[test]
+    fn as_many_roles_as_the_limit_are_taken() {
+        let most = vec!["x".repeat(Roles::NAME_BYTES_MAX); Roles::COUNT_MAX].join(",");
+        assert_eq!(
+            Roles::from_list(&most).unwrap().iter().count(),
+            Roles::COUNT_MAX
+        );
+        assert_eq!(Roles::from_list(&format!("{most},x")), None);
+    }
+}

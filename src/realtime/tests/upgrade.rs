@@ -55,13 +55,13 @@ fn listed_origins_are_let_in_and_no_others() {
 }
 
 #[test]
-fn the_flat_subprotocol_is_echoed_and_no_other() {
+fn the_first_known_subprotocol_is_echoed_and_no_other() {
     let mut world = world(1);
-    let field = "sec-websocket-protocol: campanile.v1, campanile.flat.v1\r\n";
+    let field = "sec-websocket-protocol: bearer.x, campanile.flat.v1, campanile.v1\r\n";
     let client = world.request("/ws", field);
     let head = world.head(client).to_lowercase();
     assert!(head.contains("sec-websocket-protocol: campanile.flat.v1\r\n"));
-    let client = world.request("/ws", "sec-websocket-protocol: campanile.v1\r\n");
+    let client = world.request("/ws", "sec-websocket-protocol: bearer, chat\r\n");
     let head = world.head(client).to_lowercase();
     assert!(head.starts_with("http/1.1 101"));
     assert!(!head.contains("sec-websocket-protocol"));
