@@ -9,7 +9,9 @@ pub mod config;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod pattern;
 pub mod time;
+pub mod who;
 
 // Layer 1: wire formats and checks, sans-IO.
 pub mod http;

@@ -56,13 +56,14 @@ mod state;
 mod tests;
 mod upgrade;
 
+pub use crate::who::{Roles, Standing, UnknownWho, Who};
 pub use app::{Realtime, Session};
 pub use context::{Ctx, Exclude};
 pub use mail::Mail;
 pub use options::{
     ContentOptions, ControlCharacters, Create, DeliveryOptions, DeliveryProof, HistoryOptions,
     LimitOptions, Namespace, Namespaces, OriginRule, PlainText, PresenceOptions, RealtimeOptions,
-    RetentionOptions, Roles, Route, Standing, UnknownWho, Who,
+    RetentionOptions, Route,
 };
 pub use registry::{Handler, HandlerError, Registry};
 pub use rooms::{Member, Members, Room};

@@ -1,18 +1,17 @@
 //! What can be set about the realtime application.
 
 mod namespace;
-mod pattern;
 mod route;
-mod who;
 
 use std::time::Duration;
+
+use crate::who::Who;
 
 pub use namespace::{
     ContentOptions, ControlCharacters, Create, HistoryOptions, Namespace, Namespaces,
     RetentionOptions,
 };
 pub use route::Route;
-pub use who::{Roles, Standing, UnknownWho, Who};
 
 /// Options of [`Realtime`](super::Realtime). Those of sockets, connections per user and queues are
 /// the core's: [`shard::Options`](crate::shard::Options).

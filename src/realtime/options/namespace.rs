@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Who;
-use super::pattern::Pattern;
+use crate::pattern::Pattern;
+use crate::who::Who;
 
 /// What holds for the rooms whose names match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

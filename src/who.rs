@@ -1,4 +1,5 @@
 //! Who may do something: the words of the configuration, and whom they let through.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::str::FromStr;

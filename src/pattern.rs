@@ -1,4 +1,5 @@
-//! Patterns of room names.
+//! Patterns of names, such as those by which rooms are sorted into namespaces.
+#![forbid(unsafe_code)]
 
 use memchr::memmem::Finder;
 
@@ -8,7 +9,10 @@ use memchr::memmem::Finder;
 /// Matching takes time linear in the name: the pieces between the stars are found from left to
 /// right, each at its first place, which leaves most room for those that follow.
 #[derive(Clone, Debug)]
-pub(super) enum Pattern {
+pub struct Pattern(Shape);
+
+#[derive(Clone, Debug)]
+enum Shape {
     /// Without a star.
     Exact(Box<str>),
     /// What stands before the first star, between stars, and after the last one.
@@ -20,23 +24,25 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
-    pub(super) fn new(pattern: &str) -> Self {
+    /// Reads a pattern. Every text is one.
+    pub fn new(pattern: &str) -> Self {
         let Some((start, rest)) = pattern.split_once('*') else {
-            return Self::Exact(pattern.into());
+            return Self(Shape::Exact(pattern.into()));
         };
         let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
         let pieces = middle.split('*').filter(|piece| !piece.is_empty());
-        Self::Stars {
+        Self(Shape::Stars {
             start: start.into(),
             middle: pieces.map(|p| Finder::new(p).into_owned()).collect(),
             end: end.into(),
-        }
+        })
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
-        let (start, middle, end) = match self {
-            Self::Exact(exact) => return **exact == *name,
-            Self::Stars { start, middle, end } => (start, middle, end),
+    /// Whether a name is one of those that the pattern stands for.
+    pub fn matches(&self, name: &str) -> bool {
+        let (start, middle, end) = match &self.0 {
+            Shape::Exact(exact) => return **exact == *name,
+            Shape::Stars { start, middle, end } => (start, middle, end),
         };
         let between = name
             .strip_prefix(&**start)
@@ -51,6 +57,14 @@ impl Pattern {
             rest = &rest[at + piece.needle().len()..];
         }
         true
+    }
+
+    /// Whether every name that matches `other` matches this pattern, too.
+    ///
+    /// The text of the other pattern is matched as if it were a name: a star in it can be met only
+    /// by a star of this one, and whatever it stands for, that star stands for, too.
+    pub fn covers(&self, other: &str) -> bool {
+        self.matches(other)
     }
 }
 
@@ -111,12 +125,44 @@ mod tests {
             .any(|at| matches_by_definition(rest, &name[at..]))
     }
 
+    #[test]
+    fn a_pattern_covers_those_that_say_more() {
+        let table = [
+            ("*", "team:*", true),
+            ("*", "*", true),
+            ("team:*", "*", false),
+            ("team:*", "team:a:*", true),
+            ("team:*", "team*", false),
+            ("*:private", "team:*:private", true),
+            ("a*b*", "a*b", true),
+            ("a*b", "a*b*", false),
+            ("room", "room", true),
+        ];
+        for (pattern, other, expected) in table {
+            assert_eq!(
+                Pattern::new(pattern).covers(other),
+                expected,
+                "{pattern} {other}"
+            );
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn matching_is_what_its_definition_says(pattern in "[abé*]{0,8}", name in "[abé]{0,10}") {
             let expected = matches_by_definition(&pattern, &name);
             prop_assert_eq!(Pattern::new(&pattern).matches(&name), expected);
+        }
+
+        #[test]
+        fn what_is_covered_matches_nothing_else(
+            pattern in "[ab*]{0,6}", other in "[ab*]{0,6}", name in "[ab]{0,8}",
+        ) {
+            let (pattern, by) = (Pattern::new(&pattern), Pattern::new(&other));
+            if pattern.covers(&other) && by.matches(&name) {
+                prop_assert!(pattern.matches(&name));
+            }
         }
     }
 }
