@@ -42,11 +42,13 @@ impl Kind for Addresses {
     }
 }
 
-/// Origins of web pages (RFC 6454): `scheme://host[:port]`, `same-origin` or `*`.
+/// Origins of web pages (RFC 6454): `scheme://host[:port]`, `scheme://*.domain[:port]`,
+/// `same-origin` or `*`.
 pub(super) struct OriginList;
 
 fn is_origin(text: &str) -> bool {
     let exact = text.split_once("://").is_some_and(|(scheme, authority)| {
+        let authority = authority.strip_prefix("*.").unwrap_or(authority);
         !scheme.is_empty()
             && !authority.is_empty()
             && !authority.contains(|c: char| "/?#@*".contains(c) || !c.is_ascii_graphic())
@@ -142,7 +144,10 @@ mod tests {
             ("tauri://localhost", true),
             ("example.com", false),
             ("https://example.com/", false),
-            ("https://*.example.com", false),
+            ("https://*.example.com", true),
+            ("https://*", false),
+            ("https://a.*.com", false),
+            ("https://*.", false),
             ("https://", false),
             ("", false),
         ] {

@@ -225,7 +225,8 @@ section! {
     /// Which web pages may connect. Browsers name the page's origin; other clients need not.
     Origins {
         /// "same-origin": pages whose host and port are those of the request. An exact origin such
-        /// as `https://example.com`. "*": any page at all. Others are refused with 403.
+        /// as `https://example.com`. "https://*.example.com": all hosts below that one. "*": any page
+        /// at all. Others are refused with 403.
         allowed: Vec<String> = vec!["same-origin".into()], OriginList;
         /// Which requests must name an origin. "auto": those on routes whose path names the room.
         /// "always": all. "never": none, but one that is named must still be allowed.

@@ -170,12 +170,33 @@ fn check_origin(
         .any(|allowed| match &allowed[..] {
             "*" => true,
             "same-origin" => is_same_origin(origin, host),
-            exact => exact.eq_ignore_ascii_case(origin),
+            listed => is_listed(listed, origin),
         });
     if is_allowed {
         return Ok(());
     }
     forbidden("the page's origin is not allowed here")
+}
+
+/// Whether an origin is the one listed or, if that is `scheme://*.domain`, of a host below it.
+fn is_listed(listed: &str, origin: &str) -> bool {
+    let Some((scheme, domain)) = listed.split_once("://*.") else {
+        return listed.eq_ignore_ascii_case(origin);
+    };
+    let Some((own_scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let below = authority.len().checked_sub(domain.len() + 1);
+    let parts = below.and_then(|end| authority.split_at_checked(end));
+    own_scheme.eq_ignore_ascii_case(scheme)
+        && parts.is_some_and(|(label, rest)| {
+            let is_host =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            rest.starts_with('.')
+                && rest[1..].eq_ignore_ascii_case(domain)
+                && !label.is_empty()
+                && label.bytes().all(is_host)
+        })
 }
 
 /// Whether a page of `origin` was served by who is called `host`. The scheme is not compared: TLS
@@ -455,6 +476,29 @@ mod tests {
             };
             assert_eq!(found, expected, "{rule:?} {path} {fields}");
         }
+    }
+
+    #[test]
+    fn a_star_in_a_listed_origin_stands_for_the_hosts_below() {
+        let listed = "https://*.example.com:8443";
+        for (origin, expected) in [
+            ("https://app.example.com:8443", true),
+            ("HTTPS://a.b.Example.com:8443", true),
+            ("https://example.com:8443", false),
+            ("https://.example.com:8443", false),
+            ("https://appexample.com:8443", false),
+            ("http://app.example.com:8443", false),
+            ("https://app.example.com", false),
+            ("https://evil.org/.example.com:8443", false),
+            ("https://evil.org@x.example.com:8443", false),
+            ("https://éé.example.com:8443", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(is_listed(listed, origin), expected, "{origin}");
+        }
+        assert!(is_listed("https://example.com", "https://EXAMPLE.com"));
+        assert!(!is_listed("https://example.com", "https://a.example.com"));
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub struct RealtimeOptions {
     /// Log each connection and message at level `info` rather than `debug`. Never their content.
     pub verbose_logging: bool,
     /// What a request's `Origin` may be: `same-origin` (its host and port are those of `Host`), an
-    /// exact origin such as `https://example.com`, or `*` for any. Another origin is refused with
-    /// 403; whether a request may come without the field, `origin_rule` says.
+    /// exact origin such as `https://example.com`, `https://*.example.com` for all hosts below that
+    /// one, or `*` for any. Another origin is refused with 403; whether a request may come without
+    /// the field, `origin_rule` says.
     pub allowed_origins: Vec<String>,
     /// Which requests must have an `Origin`.
     pub origin_rule: OriginRule,
