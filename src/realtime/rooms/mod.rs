@@ -7,6 +7,11 @@
 
 #[cfg_attr(
     not(test),
+    expect(dead_code, reason = "rooms do not know repeated messages yet")
+)]
+mod dedupe;
+#[cfg_attr(
+    not(test),
     expect(dead_code, reason = "rooms do not keep their past yet")
 )]
 mod history;
