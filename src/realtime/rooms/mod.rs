@@ -12,6 +12,11 @@
 mod dedupe;
 #[cfg_attr(
     not(test),
+    expect(dead_code, reason = "rooms do not track delivery yet")
+)]
+mod delivery;
+#[cfg_attr(
+    not(test),
     expect(dead_code, reason = "rooms do not keep their past yet")
 )]
 mod history;
