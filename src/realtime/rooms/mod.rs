@@ -21,6 +21,11 @@ mod delivery;
 )]
 mod history;
 mod room;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "nothing is listed by pages yet")
+)]
+mod selection;
 mod typing;
 
 use std::borrow::Borrow;
