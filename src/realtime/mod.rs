@@ -49,6 +49,8 @@ pub mod handlers;
 mod mail;
 mod options;
 pub mod protocol;
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody is told to wait yet"))]
+mod rate;
 mod registry;
 mod rooms;
 mod state;
