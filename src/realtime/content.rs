@@ -243,13 +243,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_stripped_is_no_longer_rejected_and_the_rest_stays(
-            text in "(a|ß|\\r|\\n|\\t|\\x00|\\x1f|\\x7f|\u{85}|\u{9f}|\u{a0}|\u{202c}|\u{202d}|\u{202e}|😀){0,30}",
+            text in "[aß\\r\\n\\t\\x00\\x1f\\x7f\u{85}\u{9f}\u{a0}\u{202c}\u{202d}\u{202e}😀]{0,30}",
         ) {
             let stripped = options(ControlCharacters::Strip).check(&text).unwrap();
             // The model takes line ends apart first, so that it need not look ahead.
             let lines = text.split("\r\n").map(|line| {
-                let kept = |c: &char| matches!(c, '\t' | '\n') || !c.is_control() && !"\u{202d}\u{202e}".contains(*c);
-                line.chars().filter(kept).collect::<String>()
+                let goes = |c: char| !"\t\n".contains(c) && c.is_control() || "\u{202d}\u{202e}".contains(c);
+                line.chars().filter(|&c| !goes(c)).collect::<String>()
             });
             let model = lines.collect::<Vec<_>>().join("\r\n");
             prop_assert_eq!(&*stripped, &model);

@@ -439,7 +439,8 @@ mod tests {
         /// The model keeps everything for ever, and remembers which of it may be seen.
         #[test]
         fn the_window_is_the_end_of_all_that_was_published(
-            size in 0usize..20, ttl_ms in prop_oneof![Just(0u64), 1u64..2000], room in 0usize..2000, start in 1u64..5,
+            size in 0usize..20, ttl_ms in prop_oneof![Just(0u64), 1u64..2000], room in 0usize..2000,
+            start in 1u64..5,
             steps in prop::collection::vec((0usize..200, -50i64..300, any::<bool>()), 1..150),
         ) {
             let bounds = Bounds { size, ttl_ms, bytes: room };
