@@ -11,8 +11,9 @@ pub mod limits;
 pub mod metrics;
 pub mod time;
 
-// Layer 1: wire formats and checks, sans-IO.
+// Layer 1: wire formats and checks, sans-IO; and the store behind its queue.
 pub mod http;
+pub mod store;
 pub mod ws;
 
 // Layer 2: the core.
