@@ -188,6 +188,87 @@ fn one_bad_request_in_a_group_spoils_no_other() {
 }
 
 #[test]
+fn a_group_that_cannot_be_committed_is_answered_as_failed_and_its_reads_again() {
+    let scratch = Scratch::new();
+    let (store, _thread) = open(&scratch.options());
+    let held = hold(&store);
+    let first = store.append(message(1)).unwrap();
+    let seen = store
+        .history(
+            "r",
+            Page {
+                limit: 9,
+                ..Page::default()
+            },
+        )
+        .unwrap();
+    // As SQLite does by itself when it runs out of disk half-way.
+    let lose = |tables: &mut Tables| {
+        tables.roll_back();
+        Ok(())
+    };
+    let lost = store.request(Kind::Write, 0, lose).unwrap();
+    let last = store.append(message(2)).unwrap();
+    drop(held);
+    assert!(matches!(first.wait(), Err(StoreError::Failed(_))));
+    assert!(matches!(lost.wait(), Err(StoreError::Failed(_))));
+    assert!(matches!(last.wait(), Err(StoreError::Failed(_))));
+    assert_eq!(seen.wait(), Ok(vec![]), "what is undone has not been read");
+    let stats = store.stats();
+    assert_eq!(
+        (stats.failed, stats.appended, stats.is_failing),
+        (3, 0, true)
+    );
+    assert_eq!(append(&store, message(1)).unwrap().offset, 1);
+    assert!(!store.stats().is_failing);
+}
+
+#[test]
+fn a_group_on_a_full_disk_answers_as_done_what_is_stored_and_nothing_else() {
+    let scratch = Scratch::new();
+    let options = StoreOptions {
+        file_bytes_max: 60 * 4096,
+        group_max: 7,
+        ..scratch.options()
+    };
+    let (store, thread) = open(&options);
+    let held = hold(&store);
+    let replies: Vec<_> = (1..=200_u16)
+        .map(|id| {
+            let append = Append {
+                body: vec![b'x'; usize::from(id) * 37 % 4000],
+                ..message(id.into())
+            };
+            store.append(append).unwrap()
+        })
+        .collect();
+    drop(held);
+    let answers: Vec<_> = replies.into_iter().map(Reply::wait).collect();
+    let done: Vec<u64> = answers
+        .iter()
+        .flatten()
+        .map(|appended| appended.offset)
+        .collect();
+    let failed: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
+    assert!(!done.is_empty() && !failed.is_empty());
+    assert!(
+        failed.iter().all(|&error| *error == StoreError::Full),
+        "{failed:?}"
+    );
+    assert_eq!(offsets(&store), done);
+    assert_eq!(
+        (store.stats().appended, store.stats().failed),
+        (done.len() as u64, failed.len() as u64)
+    );
+    thread.stop();
+    let (store, _thread) = Store::open(&options).unwrap();
+    assert_eq!(offsets(&store), done);
+}
+
+#[test]
 fn a_full_queue_refuses_and_loses_nothing() {
     let scratch = Scratch::new();
     let options = StoreOptions {
