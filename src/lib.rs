@@ -27,6 +27,8 @@ pub mod ring;
 mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 // Layer 5: assembly.
 pub mod server;
