@@ -124,6 +124,11 @@ impl Client {
         self.peer(|peer| peer.messages.clear());
     }
 
+    /// The head of the response to the upgrade, with its status line and its empty line.
+    pub fn response_head(&self) -> String {
+        self.peer(|peer| peer.head.clone().unwrap_or_default())
+    }
+
     /// The value of a header field of the response to the upgrade.
     pub fn response_header(&self, name: &str) -> Option<String> {
         self.peer(|peer| payload::field(peer.head.as_deref().unwrap_or_default(), name))

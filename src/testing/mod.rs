@@ -71,6 +71,8 @@
 //! - *Spawned work* runs on a tokio runtime on the test's thread: until it waits for something when a
 //!   message is sent, and on when something is received. I/O is real: [`Client::receive`] waits for
 //!   it, up to ten seconds, and [`TestServer::finish_work`] for all of it.
+//!   As in production, a shard's thread is in no runtime: make tokio's timers and sockets inside of the
+//!   future, not before it.
 //! - *Order.* The same test does the same thing every time, work that waits for I/O excepted. All
 //!   identifiers follow from [`Builder::seed`].
 //! - *Clients* connect to shard 0 and move to their users' homes from there. They answer pings and

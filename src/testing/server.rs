@@ -246,6 +246,12 @@ impl TestServer {
         counters
     }
 
+    /// How many shards there are.
+    pub fn shard_count(&self) -> u16 {
+        let count = self.world.borrow().nodes.len();
+        u16::try_from(count).expect("set as a u16")
+    }
+
     /// The shard where a user's connections are, or where a room is decided about.
     pub fn home(&self, name: &str) -> u16 {
         self.world.borrow().shared.placement.home(name).0
@@ -256,8 +262,7 @@ impl TestServer {
     ///
     /// Panics if there is no such shard.
     pub fn name_at(&self, name: &str, shard: u16) -> String {
-        let shards = self.world.borrow().nodes.len();
-        assert!(usize::from(shard) < shards, "there is no shard {shard}");
+        assert!(shard < self.shard_count(), "there is no shard {shard}");
         let mut names = (0..).map(|number: u64| format!("{name}-{number}"));
         let found = names.find(|name| self.home(name) == shard);
         found.expect("every shard is some name's home")
@@ -321,9 +326,8 @@ impl TestServer {
     }
 
     fn post(&self, shard: u16, mail: shard::Mail<Realtime>) {
+        assert!(shard < self.shard_count(), "there is no shard {shard}");
         let mut world = self.world.borrow_mut();
-        let shards = world.nodes.len();
-        assert!(usize::from(shard) < shards, "there is no shard {shard}");
         world.mail(ShardId(shard), mail);
         world.run();
     }

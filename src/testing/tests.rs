@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::{Received, TestServer};
@@ -205,27 +205,33 @@ fn timers_in_spawned_work_pass_with_the_servers_time() {
 
 #[test]
 fn work_that_waits_for_io_is_waited_for_and_no_timeout_fires_meanwhile() {
+    const ROUND_TRIPS: u64 = 20;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (go, may_go) = std::sync::mpsc::channel::<()>();
     let far = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
         may_go.recv().unwrap();
-        socket.write_all(b"42").unwrap();
-        socket.shutdown(std::net::Shutdown::Write).unwrap();
-        socket.read_to_end(&mut Vec::new()).unwrap();
+        for _ in 0..ROUND_TRIPS {
+            let mut asked = [0];
+            socket.read_exact(&mut asked).unwrap();
+            socket.write_all(&asked).unwrap();
+        }
     });
     let server = doing(move |ctx, _| {
         let fetch = async move {
             let mut socket = tokio::net::TcpStream::connect(address).await?;
-            let mut text = String::new();
-            socket.read_to_string(&mut text).await?;
-            Ok::<_, std::io::Error>(text)
+            let mut trips = 0;
+            while trips < ROUND_TRIPS {
+                socket.write_all(&[7]).await?;
+                trips += u64::from(socket.read_u8().await? == 7);
+            }
+            Ok::<_, std::io::Error>(trips)
         };
         let work = async { tokio::time::timeout(Duration::from_millis(1), fetch).await };
         ctx.spawn(work, |ctx, fetched| {
-            let text = fetched??;
-            ctx.reply("fetched", |frame| frame.str("text", &text));
+            let trips = fetched??;
+            ctx.reply("fetched", |frame| frame.number("trips", trips));
             Ok(())
         });
         Ok(())
@@ -235,7 +241,7 @@ fn work_that_waits_for_io_is_waited_for_and_no_timeout_fires_meanwhile() {
     ann.send(json!({"type": "do"}));
     ann.expect_nothing();
     go.send(()).unwrap();
-    assert_eq!(ann.receive()["text"], "42");
+    assert_eq!(ann.receive()["trips"], ROUND_TRIPS);
     far.join().unwrap();
     server.end();
 }

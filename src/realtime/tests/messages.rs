@@ -3,7 +3,6 @@ use serde_json::Value;
 use super::super::RealtimeOptions;
 use super::world::World;
 use super::{trusting, world};
-use crate::ws::Opcode;
 
 const NOTHING: [Value; 0] = [];
 
@@ -144,8 +143,7 @@ fn what_begins_like_json_and_is_not_is_refused() {
 fn a_binary_message_is_refused_and_the_connection_lives() {
     let mut world = world(1);
     let ann = world.enter("ann");
-    world.send(ann, Opcode::Binary, b"\x01\x00");
-    world.run();
+    world.say(ann, b"\x01\x00");
     assert_eq!(world.next(ann)["code"], "invalid_message");
     world.say(ann, r#"{"type":"ping"}"#);
     assert_eq!(world.next(ann)["type"], "pong");
