@@ -21,7 +21,7 @@ pub mod shard;
 // Layer 3: the realtime application.
 pub mod realtime;
 
-// Layer 4: the kernel, the other cores, the service thread, and the pretend world.
+// Layer 4: the kernel, the other cores, the service thread, and the pretend worlds.
 pub mod mesh;
 pub mod ring;
 mod service;

@@ -143,7 +143,7 @@ fn what_begins_like_json_and_is_not_is_refused() {
 fn a_binary_message_is_refused_and_the_connection_lives() {
     let mut world = world(1);
     let ann = world.enter("ann");
-    world.say(ann, b"\x01\x00");
+    world.say_bytes(ann, b"\x01\x00");
     assert_eq!(world.next(ann)["code"], "invalid_message");
     world.say(ann, r#"{"type":"ping"}"#);
     assert_eq!(world.next(ann)["type"], "pong");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::realtime::{Realtime, RealtimeOptions};
 use crate::shard::Options;
-use crate::testing::{self, Payload, Refused, TestServer};
+use crate::testing::{self, Refused, TestServer};
 
 /// A client of a [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +83,14 @@ impl World {
         }
     }
 
-    /// Sends a text, or bytes, and lets things happen.
-    pub(super) fn say(&mut self, client: Client, message: impl Into<Payload>) {
-        self.client(client).send(message);
+    /// Sends a text and lets things happen.
+    pub(super) fn say(&mut self, client: Client, text: &str) {
+        self.client(client).send(text);
+    }
+
+    /// Sends bytes and lets things happen.
+    pub(super) fn say_bytes(&mut self, client: Client, bytes: &[u8]) {
+        self.client(client).send(bytes);
     }
 
     /// Sends a text; what follows from it waits for [`World::run`].
