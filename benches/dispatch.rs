@@ -10,10 +10,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use campanile::realtime::protocol::Message;
-use campanile::realtime::{Ctx, Handler, HandlerError, Realtime, RealtimeOptions, Registry};
+use campanile::realtime::{Ctx, Handler, HandlerError, Realtime, Registry};
 use campanile::ws::Opcode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::paths::{CHAT, realtime};
+use support::paths::{CHAT, realtime, realtime_options};
 use support::{AT_ONCE, Bench, frame};
 
 fn chat(c: &mut Criterion) {
@@ -72,7 +72,7 @@ fn registry(c: &mut Criterion) {
         }
         group.finish();
 
-        let app = Realtime::with_registry(Arc::new(RealtimeOptions::default()), registry);
+        let app = Realtime::with_registry(Arc::new(realtime_options()), registry);
         let mut bench = Bench::new(app);
         let slots = bench.open(1, AT_ONCE);
         let mut group = c.benchmark_group("registry/message");

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use campanile::realtime::protocol::{
-    Frame, Inbound, Message, MessageId, Profile, Timestamp, scan, write_string,
+    Body, Id, Inbound, Message, MessageId, Outbound, Profile, Timestamp, scan, write_string,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
@@ -104,7 +104,21 @@ fn writing(criterion: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 let id = MessageId::new(black_box(1_795_227_149_123), 7);
-                Frame::chat(&mut out, id, "lobby", "42", &at, message.members());
+                let chat = message.chat().expect("a chat");
+                let outbound = Outbound {
+                    message_type: "chat",
+                    id: Some(Id::Message(id)),
+                    room: Some("lobby"),
+                    user: Some("42"),
+                    at,
+                    position: None,
+                    body: Body::Chat {
+                        object: &chat.object,
+                        text: chat.text,
+                        recipients: &[],
+                    },
+                };
+                outbound.write(Profile::Flat, &mut out);
                 out.len()
             });
         });

@@ -117,6 +117,15 @@ pub struct UserId(SmolStr);
 // There is one in the record of each connection.
 const _: () = assert!(size_of::<Option<UserId>>() == 24);
 
+impl UserId {
+    /// Whether a user can be called so: 1 to [`USER_ID_BYTES_MAX`](crate::limits::USER_ID_BYTES_MAX)
+    /// bytes without control characters.
+    pub fn is_valid(name: &str) -> bool {
+        let bytes = 1..=crate::limits::USER_ID_BYTES_MAX;
+        bytes.contains(&name.len()) && !name.contains(char::is_control)
+    }
+}
+
 impl Deref for UserId {
     type Target = str;
 

@@ -9,10 +9,13 @@ pub mod config;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod pattern;
 pub mod time;
+pub mod who;
 
-// Layer 1: wire formats and checks, sans-IO.
+// Layer 1: wire formats and checks, sans-IO; and the store behind its queue.
 pub mod http;
+pub mod store;
 pub mod ws;
 
 // Layer 2: the core.
@@ -21,12 +24,14 @@ pub mod shard;
 // Layer 3: the realtime application.
 pub mod realtime;
 
-// Layer 4: the kernel, the other cores, the service thread, and the pretend world.
+// Layer 4: the kernel, the other cores, the service thread, and the pretend worlds.
 pub mod mesh;
 pub mod ring;
 mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 // Layer 5: assembly.
 pub mod server;

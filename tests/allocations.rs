@@ -6,6 +6,9 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
+use campanile::realtime::protocol::{
+    Body, Id, MessageId, Outbound, Position, Profile, Recipient, Status, TextName, Timestamp,
+};
 use support::paths::PATHS;
 
 /// Times a path is gone before anything is counted: by then every buffer has its size.
@@ -18,12 +21,14 @@ const RUNS: u64 = 1000;
 const GROWTHS_MAX: u64 = 8;
 
 /// What allocates, how often each time, and why.
-const ALLOCATING: [(&str, u64); 4] = [
+const ALLOCATING: [(&str, u64); 5] = [
     // The value of `Sec-WebSocket-Accept`, and the same as a header field.
     ("http/upgrade/head-and-101/1", 2),
     // The batch, which is shared with other threads: what it counts its readers by. Its payloads and
     // entries come back and are used again. Once a turn and topic, not once a message.
     ("shard/publish/elsewhere/100", 1),
+    // The same: two formats, one batch.
+    ("shard/publish/elsewhere-encoded/100", 1),
     // The two of the upgrade; the guest's name and the connection's own lists.
     ("shard/connect/open-and-close/1", 6),
     // The frame on its way to the room's home, and the batch that comes back.
@@ -51,6 +56,51 @@ fn the_hot_paths_allocate_nothing() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_chat_is_written_in_every_profile_without_allocating() {
+    let at = Timestamp::new(0);
+    let recipients = ["43", "44"].map(|user| Recipient {
+        user,
+        status: Status::Sent,
+        updated_at: at,
+    });
+    let body = |object, text| Body::Chat {
+        object,
+        text,
+        recipients: &recipients,
+    };
+    // The names of members may be escaped, and the text may have another name or none.
+    let bodies = [
+        body(r#"{"content":"hi","\u0074ype":1}"#, TextName::Content),
+        body(r#"{"\u0074ext":"hi","n":[1]}"#, TextName::Text),
+        body(r#"{"dice":[1,6]}"#, TextName::Whole),
+        Body::Object(r#"{"\u0075ser_id":1}"#),
+    ];
+    let mut out = Vec::with_capacity(4096);
+    for (body, profile) in bodies
+        .into_iter()
+        .flat_map(|body| Profile::ALL.map(|profile| (body, profile)))
+    {
+        let outbound = Outbound {
+            message_type: "chat",
+            id: Some(Id::Message(MessageId::new(1, 2))),
+            room: Some("lobby"),
+            user: Some("42"),
+            at,
+            position: Some(Position {
+                offset: 1,
+                epoch: Some("k3"),
+            }),
+            body,
+        };
+        out.clear();
+        let counted = allocation_counter::measure(|| {
+            outbound.write(profile, &mut out);
+        });
+        assert_eq!(counted.count_total, 0, "{profile}: {body:?}");
     }
 }
 

@@ -132,6 +132,30 @@ fn check_config_names_every_problem_of_file_and_variables() {
 }
 
 #[test]
+fn check_config_names_problems_of_routes_and_namespaces_together() {
+    let file = TemporaryFile::new(
+        "tables",
+        "[[route]]\npath = \"/ws/{room}\"\n\n[[namespace]]\n[[namespace]]\npattern = \"team:*\"\n\
+         [[namespace]]\npattern = \"x\"\npublish = [\"role:\"]\n[origin]\nrequire = \"sometimes\"\n",
+    );
+    let output = campanile(&["check-config", "-c", file.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let path = file.path();
+    let said: Vec<&str> = stderr(&output).lines().collect();
+    let expected = [
+        "2: route[0].path: expected a path",
+        "9: namespace[2].publish: expected 1..=32 of",
+        "11: origin.require: expected \"auto\" or \"always\" or \"never\"",
+        "6: namespace[1].pattern: \"team:*\" never holds",
+        "8: namespace[2].pattern: \"x\" never holds",
+    ];
+    assert_eq!(said.len(), expected.len(), "{said:?}");
+    for (line, expected) in said.iter().zip(expected) {
+        assert!(line.starts_with(&format!("{path}:{expected}")), "{line}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_problem() {
     let absent = campanile(&["check-config", "-c", "no/such/file.toml"]);
     assert_eq!(absent.status.code(), Some(2));

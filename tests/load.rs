@@ -60,7 +60,8 @@ impl Server {
     /// `campanile serve` with so many rooms, at `/ws/0` and on, in which senders hear themselves.
     /// `name` tells its configuration from those of other tests.
     fn chat(name: &str, rooms: usize) -> Self {
-        let mut text = "[messaging]\necho_to_sender = true\n".to_owned();
+        let mut text =
+            "[limits]\nmessages_per_second = 0\n[messaging]\necho_to_sender = true\n".to_owned();
         for room in 0..rooms {
             writeln!(
                 text,

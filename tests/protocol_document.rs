@@ -67,11 +67,11 @@ fn the_limits_are_those_of_the_code() {
         (core.queue_bytes_max, core.topic_window_bytes),
         (256 << 10, 1 << 20)
     );
-    assert_eq!(options.presence_members_max, 1000);
+    assert_eq!(options.presence.members_max, 1000);
     let rows = [
         format!(
             "| rooms of one connection | {} |",
-            options.rooms_per_connection_max
+            options.limits.rooms_per_connection_max
         ),
         format!("| messages in a batch | {BATCH_MAX} |"),
         format!("| nesting of JSON | {JSON_DEPTH_MAX} levels |"),

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use campanile::realtime::protocol::Message as Inbound;
-use campanile::realtime::{Ctx, Exclude, Handler, HandlerError, Mail, Realtime, RealtimeOptions};
+use campanile::realtime::{
+    Ctx, Exclude, Handler, HandlerError, LimitOptions, Mail, Realtime, RealtimeOptions,
+};
 use campanile::server::Running;
 use campanile::shard::{OnUserLimit, Options};
 use campanile::{Server, id::ShardId};
@@ -125,6 +127,7 @@ fn start(shards: usize, on_user_limit: OnUserLimit) -> (Running<Realtime>, Socke
     let app = |_| {
         let options = RealtimeOptions {
             trust_user_ids: true,
+            limits: LimitOptions::without_rates(),
             ..RealtimeOptions::default()
         };
         Realtime::new(options).with(CustomMessage).with(Failing)
@@ -199,11 +202,11 @@ fn an_announcement_reaches_all() {
     on_one_and_two_shards(|address, running| {
         let mut clients = ["ann", "bob", "cid"].map(|user| Client::enter(address, user));
         let handle = running.handle();
-        let text = r#"{"type":"announcement","message":"Server maintenance in 5 minutes"}"#;
-        handle.broadcast(text).unwrap();
-        handle
-            .mail(handle.home("lobby"), Mail::publish("lobby", text))
-            .unwrap();
+        let payload = r#"{"message":"Server maintenance in 5 minutes"}"#;
+        let to_all = Mail::broadcast("announcement", payload).unwrap();
+        handle.mail(ShardId(0), to_all).unwrap();
+        let to_room = Mail::publish("lobby", "announcement", payload).unwrap();
+        handle.mail(handle.home("lobby"), to_room).unwrap();
         for client in &mut clients {
             for _ in 0..2 {
                 let told = client.until("announcement");

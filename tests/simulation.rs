@@ -73,6 +73,7 @@ fn attempt_all(seeds: u64) -> Summary {
             sum.counters.merge(&run.counters);
             sum.received += run.received;
             sum.gaps += run.gaps;
+            sum.passed += run.passed;
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -89,6 +90,7 @@ fn attempt_all(seeds: u64) -> Summary {
         sum.counters.merge(&part.counters);
         sum.received += part.received;
         sum.gaps += part.gaps;
+        sum.passed += part.passed;
     }
     sum
 }
@@ -105,6 +107,7 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
     println!("{seeds} seeds: {sum:#?}");
     if seeds >= SEEDS {
         assert!(sum.gaps > 0, "no window ever passed a subscriber");
+        assert!(sum.passed > 0, "nobody ever passed a barrier");
         let idle = [
             "violations",
             "timed_out",
@@ -157,4 +160,19 @@ fn a_publisher_that_is_not_left_out_is_caught() {
 #[test]
 fn mail_that_overtakes_mail_is_caught() {
     assert_caught(Fault::ReorderMail);
+}
+
+#[test]
+fn a_ping_ahead_of_what_it_is_to_prove_is_caught() {
+    assert_caught(Fault::PingAhead);
+}
+
+#[test]
+fn a_join_that_overtakes_publications_is_caught() {
+    assert_caught(Fault::JoinOutOfOrder);
+}
+
+#[test]
+fn a_topic_that_is_not_held_for_a_joiner_is_caught() {
+    assert_caught(Fault::ForgetHold);
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use campanile::http;
 use campanile::id::{ShardId, Slot};
 use campanile::realtime::protocol::{Profile, scan};
-use campanile::realtime::{Realtime, RealtimeOptions};
-use campanile::shard::{App, Batch, BatchEntry, Event, Mail, Message, Socket};
+use campanile::realtime::{LimitOptions, Realtime, RealtimeOptions};
+use campanile::shard::{
+    App, Batch, BatchEntry, Encode, Event, Format, Formats, Mail, Message, Socket,
+};
 use campanile::ws::handshake::accept_key;
 use campanile::ws::utf8::Utf8Stream;
 use campanile::ws::{Decoder, Header, MaskingKey, Opcode, Rules};
@@ -46,7 +48,12 @@ pub(crate) const PATHS: &[Path] = &[
     path("shard/ping/pong/0", pong),
     path("shard/publish/home/100", publish::<100>),
     path("shard/publish/home/1000", publish::<1000>),
-    path("shard/publish/elsewhere/100", publish_elsewhere),
+    path("shard/publish/elsewhere/100", || {
+        publish_elsewhere(Broadcast)
+    }),
+    path("shard/publish/elsewhere-encoded/100", || {
+        publish_elsewhere(InFormats)
+    }),
     path("shard/deliver/from-elsewhere/100", deliver),
     path("shard/connect/open-and-close/1", open_and_close),
     path("realtime/chat/flat/2", chat::<2>),
@@ -68,7 +75,7 @@ impl App for Echo {
 }
 
 /// Publishes every message to everybody.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Broadcast;
 
 impl App for Broadcast {
@@ -81,6 +88,34 @@ impl App for Broadcast {
 
     fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
         socket.context().publish(TOPIC, message, None);
+    }
+}
+
+/// Publishes every message to everybody, to each in its format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFormats;
+
+/// A message that is the same in every format.
+struct Same<'a>(Message<'a>);
+
+impl Encode for Same<'_> {
+    fn encode(&mut self, _format: Format) -> Option<Message<'_>> {
+        Some(self.0)
+    }
+}
+
+impl App for InFormats {
+    type Data = ();
+    type Mail = ();
+
+    fn open(&mut self, socket: &mut Socket<'_, Self>) {
+        let format = Format(u8::from(socket.context().random().is_multiple_of(2)));
+        let _ = socket.subscribe_as(TOPIC, format);
+    }
+
+    fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
+        let context = &mut socket.context();
+        context.publish_encoded(TOPIC, &mut Same(message), None);
     }
 }
 
@@ -170,11 +205,11 @@ fn publish<const SUBSCRIBERS: usize>() -> Box<dyn FnMut()> {
 }
 
 /// The publisher's side of a topic that has a hundred subscribers on another shard and one here.
-fn publish_elsewhere() -> Box<dyn FnMut()> {
+fn publish_elsewhere<A: App + Copy>(app: A) -> Box<dyn FnMut()> {
     let shared = shared(2);
-    let mut there = Bench::one_of(&shared, ShardId(1), Broadcast);
+    let mut there = Bench::one_of(&shared, ShardId(1), app);
     there.open(100, AT_ONCE);
-    let mut here = Bench::one_of(&shared, ShardId(0), Broadcast);
+    let mut here = Bench::one_of(&shared, ShardId(0), app);
     let slots = here.open(1, AT_ONCE);
     let mut text = frame(Opcode::Text, TEXT_64);
     Box::new(move || {
@@ -196,6 +231,7 @@ fn deliver() -> Box<dyn FnMut()> {
         entries: vec![BatchEntry {
             opcode: Opcode::Text,
             bytes: TEXT_64.len(),
+            formats: Formats::ALL,
             exclude: None,
         }],
     });
@@ -248,7 +284,15 @@ fn there_and_back<A: App>(here: &mut Bench<A>, home: &mut Bench<A>) -> usize {
     here.turn().count
 }
 
-/// The realtime application as it comes.
+/// The realtime application as it comes, but for the rates: a bench sends more than a person.
+pub(crate) fn realtime_options() -> RealtimeOptions {
+    RealtimeOptions {
+        limits: LimitOptions::without_rates(),
+        ..RealtimeOptions::default()
+    }
+}
+
+/// The application with [`realtime_options`].
 pub(crate) fn realtime() -> Realtime {
-    Realtime::new(Arc::new(RealtimeOptions::default()))
+    Realtime::new(Arc::new(realtime_options()))
 }

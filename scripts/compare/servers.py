@@ -69,8 +69,10 @@ class Campanile(Server):
 
     @staticmethod
     def configure(port: int, rooms: int) -> Path:
-        """Writes a configuration with a route for each room, for all else the defaults."""
-        text = f'[server]\nlisten = ["127.0.0.1:{port}"]\nshards = 1\n\n[messaging]\necho_to_sender = true\n'
+        """Writes a configuration with a route for each room and no rates, for all else the defaults."""
+        text = f'[server]\nlisten = ["127.0.0.1:{port}"]\nshards = 1\n\n'
+        # As fast as it goes, which is more than one client may send otherwise.
+        text += "[limits]\nmessages_per_second = 0\n\n[messaging]\necho_to_sender = true\n"
         for room in range(rooms):
             text += f'\n[[route]]\npath = "/ws/{room}"\nroom = "{room}"\n'
         BUILT.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ mod chat_page;
 mod doctor;
 mod load;
 mod logging;
+mod realtime_options;
 mod serve;
 mod sources;
 

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use campanile::config::{AuthMode, Config, OnUserLimit, Origin, SlowPolicy};
-use campanile::realtime::{Realtime, RealtimeOptions, Route};
+use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
 use campanile::{Server, StartError};
+
+use super::realtime_options::realtime_options;
 
 /// Runs the server. Logging is set up and the configuration has been announced.
 pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
@@ -44,22 +46,6 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
     }
     running.wait();
     Ok(())
-}
-
-fn realtime_options(config: &Config) -> RealtimeOptions {
-    let routes = config.route.iter().map(|route| Route {
-        path: route.path.clone(),
-        room: (!route.room.is_empty()).then(|| route.room.clone()),
-        message_bytes_max: Some(config.max_message_size(route)),
-    });
-    RealtimeOptions {
-        routes: routes.collect(),
-        echo_to_sender: config.messaging.echo_to_sender,
-        trust_user_ids: config.auth.mode == AuthMode::Trust,
-        verbose_logging: config.server.verbose_logging,
-        allowed_origins: config.origin.allowed.clone(),
-        ..RealtimeOptions::default()
-    }
 }
 
 fn core_options(config: &Config) -> Options {

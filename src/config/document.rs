@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::load::variable_name;
 use super::options::{Entry, Section};
-use super::{Config, Route, SECTIONS};
+use super::{Config, SECTIONS, TABLES};
 
 /// All options with their defaults as a TOML file with comments. Loading it gives the defaults.
 pub fn default_toml() -> String {
@@ -12,40 +12,53 @@ pub fn default_toml() -> String {
         "# Campanile: every option with its default. `campanile check-config -c FILE` checks a file.\n\
          # Variables override the file: CAMPANILE_SECTION__KEY. Flags override both.\n",
     );
-    for_each_section(|name, section| {
-        let header = if name == "route" {
-            "[[route]]".into()
-        } else {
-            format!("[{name}]")
-        };
+    for_each_section(|name, defaults| {
         out.push('\n');
-        comment(&mut out, section.about());
-        put(&mut out, format_args!("{header}\n"));
-        for entry in section.entries() {
+        comment(&mut out, defaults.sections[0].about());
+        put(&mut out, format_args!("{}\n", header(name, &defaults)));
+        for entry in defaults.sections[0].entries() {
             comment(&mut out, entry.doc);
             put(&mut out, format_args!("# ({})\n", (entry.expected)()));
             put(
                 &mut out,
-                format_args!("{} = {}\n", entry.key, value(section, entry)),
+                format_args!("{} = {}\n", entry.key, value(defaults.sections[0], entry)),
             );
+        }
+        for section in &defaults.sections[1..] {
+            put(&mut out, format_args!("\n[[{name}]]\n"));
+            settings(&mut out, *section);
         }
     });
     out
 }
 
+fn settings(out: &mut String, section: &dyn Section) {
+    for entry in section.entries() {
+        put(
+            out,
+            format_args!("{} = {}\n", entry.key, value(section, entry)),
+        );
+    }
+}
+
 /// All options as a page of Markdown, docs/CONFIGURATION.md.
 pub fn reference() -> String {
     let mut out = String::from(INTRODUCTION);
-    for_each_section(|name, section| {
-        let header = if name == "route" {
-            "[[route]]".into()
-        } else {
-            format!("[{name}]")
-        };
+    for_each_section(|name, defaults| {
+        let section = defaults.element;
+        let header = header(name, &defaults);
         put(
             &mut out,
             format_args!("\n## `{header}`\n\n{}\n", paragraph(section.about())),
         );
+        if let [_, _, ..] = &defaults.sections[..] {
+            out.push_str("\nThose that exist without a file:\n\n```toml\n");
+            for section in &defaults.sections {
+                put(&mut out, format_args!("{header}\n"));
+                settings(&mut out, *section);
+            }
+            out.push_str("```\n");
+        }
         for entry in section.entries() {
             put(&mut out, format_args!("\n### `{name}.{}`\n\n", entry.key));
             put(&mut out, format_args!("{}\n\n", paragraph(entry.doc)));
@@ -57,7 +70,7 @@ pub fn reference() -> String {
                 &mut out,
                 format_args!("- Default: `{}`\n", value(section, entry)),
             );
-            if name != "route" {
+            if !defaults.is_table {
                 put(
                     &mut out,
                     format_args!("- Variable: `{}`\n", variable_name(name, entry.key)),
@@ -74,7 +87,8 @@ const INTRODUCTION: &str = "\
 <!-- Written by `campanile default-config --markdown`; a test holds it current. -->
 
 Options come from a TOML file (`campanile serve -c FILE`), from variables called
-`CAMPANILE_SECTION__KEY`, and from flags; each overrides the one before. A list in a variable is
+`CAMPANILE_SECTION__KEY`, and from flags; each overrides the one before. Sections in double brackets
+may stand several times, and are set in the file alone. A list in a variable is
 written with commas: `CAMPANILE_SERVER__LISTEN=127.0.0.1:9000,127.0.0.1:9001`. An option that does
 not exist, a value that is not taken and two options that contradict each other stop the start, and
 all of them are listed at once. `campanile check-config -c FILE` lists them without starting;
@@ -88,18 +102,46 @@ lets everybody in as a guest. With a file it does the same until the file says o
 address that is not loopback is refused until the file also says who may come in.
 ";
 
-fn for_each_section(mut visit: impl FnMut(&str, &dyn Section)) {
+/// What a section is without a file.
+struct Defaults<'a> {
+    /// Values of options that a section leaves out.
+    element: &'a dyn Section,
+    /// All sections of that name, at least one.
+    sections: Vec<&'a dyn Section>,
+    /// It may stand several times.
+    is_table: bool,
+}
+
+fn for_each_section(mut visit: impl FnMut(&str, Defaults<'_>)) {
     let config = Config::default();
     for name in SECTIONS {
-        visit(
-            name,
-            config
-                .section(name)
-                .expect("every name of SECTIONS has its section"),
-        );
-        if *name == "server" {
-            visit("route", &Route::default());
+        let section = config
+            .section(name)
+            .expect("every name of SECTIONS has its section");
+        let defaults = Defaults {
+            element: section,
+            sections: vec![section],
+            is_table: false,
+        };
+        visit(name, defaults);
+        for table in TABLES.iter().filter(|table| table.after == *name) {
+            let mut empty = Config::default();
+            empty.clear(table.name);
+            let defaults = Defaults {
+                element: empty.append(table.name).1,
+                sections: config.table(table.name),
+                is_table: true,
+            };
+            visit(table.name, defaults);
         }
+    }
+}
+
+fn header(name: &str, defaults: &Defaults<'_>) -> String {
+    if defaults.is_table {
+        format!("[[{name}]]")
+    } else {
+        format!("[{name}]")
     }
 }
 
@@ -143,7 +185,8 @@ mod tests {
     #[test]
     fn the_default_file_names_every_option_under_its_section() {
         let text = default_toml();
-        for_each_section(|name, section| {
+        for_each_section(|name, defaults| {
+            let section = defaults.element;
             let (_, rest) = text.split_once(&format!("[{name}]")).expect("a header");
             for entry in section.entries() {
                 assert!(

@@ -7,7 +7,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::kind::Raw;
 use super::load::Place;
-use super::{Problem, ROUTES_MAX};
+use super::{Problem, TABLES, Table};
 
 /// Largest file, bytes. The whole table of options is a hundredth of it.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -33,8 +33,8 @@ pub(super) struct Group {
 pub(super) struct Contents {
     /// Sections that stand once.
     pub(super) sections: Vec<Group>,
-    /// Every `[[route]]`, in the order of the file.
-    pub(super) routes: Vec<Group>,
+    /// Sections that may stand several times, by name, each name in the order of the file.
+    pub(super) tables: Vec<Group>,
     /// What could not be understood.
     pub(super) problems: Vec<Problem>,
 }
@@ -71,7 +71,7 @@ pub(super) fn read(name: &str, text: &str) -> Contents {
     }
     let sound = |line: &Option<usize>| !broken.contains(line);
     contents.problems.retain(|problem| sound(&problem.line));
-    for group in contents.sections.iter_mut().chain(&mut contents.routes) {
+    for group in contents.sections.iter_mut().chain(&mut contents.tables) {
         group.settings.retain(|setting| sound(&setting.place.line));
     }
     contents
@@ -90,32 +90,35 @@ impl Contents {
     ) {
         let section = name.get_ref().as_ref();
         let place = lines.place(name.span().start);
-        let message = match (section, value.get_ref()) {
-            ("route", DeValue::Array(items)) if items.len() > ROUTES_MAX => {
+        let table = TABLES.iter().find(|table| table.name == section);
+        let message = match (table, value.get_ref()) {
+            (Some(Table { count_max, .. }), DeValue::Array(items)) if items.len() > *count_max => {
                 format!(
-                    "expected at most {ROUTES_MAX} routes, found {}",
+                    "expected at most {count_max} {section}s, found {}",
                     items.len()
                 )
             }
-            ("route", DeValue::Array(items)) if !items.is_empty() => {
-                return items.iter().for_each(|item| self.route(lines, item));
+            (Some(_), DeValue::Array(items)) if !items.is_empty() => {
+                return items
+                    .iter()
+                    .for_each(|item| self.element(lines, section, item));
             }
-            ("route", other) => format!("expected [[route]], found {}", raw(other)),
-            (_, DeValue::Table(table)) => {
+            (Some(_), other) => format!("expected [[{section}]], found {}", raw(other)),
+            (None, DeValue::Table(table)) => {
                 return self.sections.push(group(lines, section, place, table));
             }
-            (_, other) => format!("expected a section, [{section}], found {}", raw(other)),
+            (None, other) => format!("expected a section, [{section}], found {}", raw(other)),
         };
         self.problems.push(place.problem(section.into(), message));
     }
 
-    fn route(&mut self, lines: &Lines<'_>, item: &Spanned<DeValue<'_>>) {
+    fn element(&mut self, lines: &Lines<'_>, name: &str, item: &Spanned<DeValue<'_>>) {
         let place = lines.place(item.span().start);
         match item.get_ref() {
-            DeValue::Table(table) => self.routes.push(group(lines, "route", place, table)),
+            DeValue::Table(table) => self.tables.push(group(lines, name, place, table)),
             other => {
-                let message = format!("expected [[route]], found {}", raw(other));
-                self.problems.push(place.problem("route".into(), message));
+                let message = format!("expected [[{name}]], found {}", raw(other));
+                self.problems.push(place.problem(name.into(), message));
             }
         }
     }

@@ -28,10 +28,12 @@
 mod document;
 mod file;
 mod kind;
+mod lists;
 mod load;
 mod options;
 mod suggest;
 mod validate;
+mod words;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,35 +41,63 @@ use std::path::PathBuf;
 pub use document::{default_toml, reference};
 pub use load::{Flag, Sources, load};
 pub use options::{
-    Auth, AuthMode, Compression, DEFAULT_PORT, Heartbeat, Limits, MESSAGE_BYTES_MAX, Messaging,
-    OnUserLimit, Origins, Profile, QUEUE_BYTES_MAX, Route, Server, Shutdown, SlowPolicy,
+    Auth, Compression, DEFAULT_PORT, Delivery, Heartbeat, Limits, MESSAGE_BYTES_MAX, Messaging,
+    Namespace, Origins, Presence, QUEUE_BYTES_MAX, Route, Rpc, Server, Shutdown, Store,
+};
+pub use words::{
+    AuthMode, ControlCharacters, Create, DeliveryProof, OnUserLimit, OriginRequire, PlainText,
+    Profile, SlowPolicy, Synchronous,
 };
 
 use options::Section;
 
 /// Most routes of one server.
 pub const ROUTES_MAX: usize = 256;
+/// Most namespaces of one server: a room's is looked for from the first to the last.
+pub const NAMESPACES_MAX: usize = 256;
+
+/// A section that may stand several times, `[[name]]`.
+#[derive(Debug)]
+struct Table {
+    name: &'static str,
+    /// Most of them.
+    count_max: usize,
+    /// The section behind which it stands in the documentation.
+    after: &'static str,
+}
 
 macro_rules! config {
-    ($($(#[doc = $doc:literal])+ $section:ident: $type:ty,)+) => {
+    (
+        $($(#[doc = $doc:literal])+ $section:ident: $type:ty,)+
+        $([[
+            $(#[doc = $table_doc:literal])+
+            $table:ident: $element:ty, at most $most:expr, after $after:ident, else $defaults:expr
+        ]])+
+    ) => {
         /// Every option of the server.
         ///
         /// Built in code, it may hold values that [`Config::validate`] refuses.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
             $($(#[doc = $doc])+ pub $section: $type,)+
-            /// Paths that take upgrades: 1 to [`ROUTES_MAX`], no path twice.
-            pub route: Vec<Route>,
+            $($(#[doc = $table_doc])+ pub $table: Vec<$element>,)+
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($section: <$type>::default(),)+ route: vec![Route::default()] }
+                Self { $($section: <$type>::default(),)+ $($table: $defaults,)+ }
             }
         }
 
         /// Sections that stand once, in the order of the documentation.
         const SECTIONS: &[&str] = &[$(stringify!($section)),+];
+
+        /// Sections that may stand several times.
+        const TABLES: &[Table] = &[$(Table {
+            name: stringify!($table),
+            count_max: $most,
+            after: stringify!($after),
+        }),+];
 
         impl Config {
             fn section(&self, name: &str) -> Option<&dyn Section> {
@@ -81,6 +111,34 @@ macro_rules! config {
                 match name {
                     $(stringify!($section) => Some(&mut self.$section),)+
                     _ => None,
+                }
+            }
+
+            /// The sections of one of [`TABLES`].
+            fn table(&self, name: &str) -> Vec<&dyn Section> {
+                match name {
+                    $(stringify!($table) => self.$table.iter().map(|s| s as &dyn Section).collect(),)+
+                    _ => unreachable!("{name} is in no table"),
+                }
+            }
+
+            /// Empties one of [`TABLES`].
+            fn clear(&mut self, name: &str) {
+                match name {
+                    $(stringify!($table) => self.$table.clear(),)+
+                    _ => unreachable!("{name} is in no table"),
+                }
+            }
+
+            /// Appends a section with its defaults to one of [`TABLES`]. Its place and itself.
+            fn append(&mut self, name: &str) -> (usize, &mut dyn Section) {
+                match name {
+                    $(stringify!($table) => {
+                        let place = self.$table.len();
+                        self.$table.push(<$element>::default());
+                        (place, &mut self.$table[place])
+                    })+
+                    _ => unreachable!("{name} is in no table"),
                 }
             }
         }
@@ -98,12 +156,28 @@ config! {
     heartbeat: Heartbeat,
     /// What one peer, and all together, may take.
     limits: Limits,
-    /// How messages reach subscribers.
+    /// How messages reach subscribers, and who may send them.
     messaging: Messaging,
+    /// What is told about who is in a room.
+    presence: Presence,
+    /// Whether and how authors hear what became of their messages.
+    delivery: Delivery,
+    /// Remote procedures.
+    rpc: Rpc,
+    /// Where persistent rooms and their messages are kept.
+    store: Store,
     /// permessage-deflate.
     compression: Compression,
     /// How the process ends.
     shutdown: Shutdown,
+    [[
+        /// Paths that take upgrades: 1 to [`ROUTES_MAX`], no path twice.
+        route: Route, at most ROUTES_MAX, after server, else Route::defaults()
+    ]]
+    [[
+        /// What holds for which rooms: at most [`NAMESPACES_MAX`], the first that matches holds.
+        namespace: Namespace, at most NAMESPACES_MAX, after presence, else vec![Namespace::default()]
+    ]]
 }
 
 impl Config {

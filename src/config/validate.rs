@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::load::route_key;
+use super::load::element_key;
 use super::options::Section;
-use super::{AuthMode, Config, Problem, ROUTES_MAX, SECTIONS};
+use super::{AuthMode, Config, NAMESPACES_MAX, Namespace, Problem, ROUTES_MAX, SECTIONS, TABLES};
+use crate::pattern::Pattern;
 
 /// A rule between options that does not hold.
 #[derive(Debug)]
@@ -36,9 +37,11 @@ impl Config {
                 report(format!("{name}.{key}"), message);
             }
         }
-        for (index, route) in self.route.iter().enumerate() {
-            for (key, message) in out_of_bounds(route) {
-                report(route_key(index, key), message);
+        for table in TABLES {
+            for (index, section) in self.table(table.name).into_iter().enumerate() {
+                for (key, message) in out_of_bounds(section) {
+                    report(element_key(table.name, index, key), message);
+                }
             }
         }
         for found in contradictions(self) {
@@ -92,8 +95,11 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let mut found = Vec::new();
     listeners(config, &mut found);
     routes(config, &mut found);
+    namespaces(config, &mut found);
     heartbeat(config, &mut found);
     room_for_messages(config, &mut found);
+    room_for_history(config, &mut found);
+    store(config, &mut found);
     found
 }
 
@@ -138,14 +144,105 @@ fn routes(config: &Config, found: &mut Vec<Contradiction>) {
     let mut seen = BTreeMap::new();
     for (index, route) in config.route.iter().enumerate() {
         if let Some(other) = seen.insert(&route.path, index) {
-            let options = [route_key(index, "path"), route_key(other, "path")];
+            let options = [
+                element_key("route", index, "path"),
+                element_key("route", other, "path"),
+            ];
             let message = format!("{:?} is the path of route[{other}], too", route.path);
             found.push(Contradiction {
                 options: options.into(),
                 message,
             });
         }
+        if route.is_template() && !route.room.is_empty() {
+            let options = ["room", "path"].map(|key| element_key("route", index, key));
+            let message = format!("{:?} names the room already", route.path);
+            found.push(Contradiction {
+                options: options.into(),
+                message,
+            });
+        }
     }
+}
+
+/// The first namespace that matches holds, so that one behind another that matches all the same
+/// names never does.
+fn namespaces(config: &Config, found: &mut Vec<Contradiction>) {
+    if config.namespace.len() > NAMESPACES_MAX {
+        let message = format!(
+            "expected at most {NAMESPACES_MAX} namespaces, found {}",
+            config.namespace.len()
+        );
+        found.push(contradiction(&["namespace"], message));
+    }
+    let mut before: Vec<Pattern> = Vec::new();
+    for (index, namespace) in config.namespace.iter().enumerate() {
+        let covering = before
+            .iter()
+            .position(|pattern| pattern.covers(&namespace.pattern));
+        if let Some(other) = covering {
+            let options = [index, other].map(|place| element_key("namespace", place, "pattern"));
+            let message = format!(
+                "{:?} never holds: {:?} of namespace[{other}] stands before it and matches all of it",
+                namespace.pattern, config.namespace[other].pattern
+            );
+            found.push(Contradiction {
+                options: options.into(),
+                message,
+            });
+        }
+        before.push(Pattern::new(&namespace.pattern));
+    }
+}
+
+/// What is kept must hold a message of any size.
+fn room_for_history(config: &Config, found: &mut Vec<Contradiction>) {
+    let message_size = config.largest_message_size();
+    for (index, namespace) in config.namespace.iter().enumerate() {
+        if namespace.history_size > 0 && namespace.history_bytes < message_size {
+            let message = format!(
+                "{} bytes are too few for a message of {message_size}: expected at least so many, a \
+                 smaller max_message_size, or history_size = 0",
+                namespace.history_bytes
+            );
+            let option = |key| element_key("namespace", index, key);
+            let mut options = vec![option("history_bytes"), option("history_size")];
+            options.extend(message_sizes(config));
+            found.push(Contradiction { options, message });
+        }
+    }
+}
+
+fn store(config: &Config, found: &mut Vec<Contradiction>) {
+    let is_persistent = |namespace: &Namespace| namespace.persist;
+    let Some(index) = config.namespace.iter().position(is_persistent) else {
+        return;
+    };
+    if config.store.path.is_empty() {
+        let options = vec![
+            element_key("namespace", index, "persist"),
+            "store.path".into(),
+        ];
+        let message = "a persistent room needs a store: set store.path".into();
+        found.push(Contradiction { options, message });
+    }
+    let message_size = config.largest_message_size();
+    if config.store.queue_bytes < message_size {
+        let message = format!(
+            "{} bytes are too few for a message of {message_size}: expected at least so many",
+            config.store.queue_bytes
+        );
+        let mut options = vec!["store.queue_bytes".into()];
+        options.extend(message_sizes(config));
+        found.push(Contradiction { options, message });
+    }
+}
+
+/// The options that say how large a message may be.
+fn message_sizes(config: &Config) -> impl Iterator<Item = String> {
+    let routes = 0..config.route.len();
+    let of_routes = routes.map(|index| element_key("route", index, "max_message_size"));
+    std::iter::once("limits.max_message_size".into()).chain(of_routes)
 }
 
 fn heartbeat(config: &Config, found: &mut Vec<Contradiction>) {
@@ -180,10 +277,8 @@ fn room_for_messages(config: &Config, found: &mut Vec<Contradiction>) {
                 "{bytes} bytes are too few for messages of {message_size}: expected at least \
                  {needed}, or a smaller max_message_size"
             );
-            let mut rule = contradiction(&[option, "limits.max_message_size"], message);
-            let routes = 0..config.route.len();
-            rule.options
-                .extend(routes.map(|index| route_key(index, "max_message_size")));
+            let mut rule = contradiction(&[option], message);
+            rule.options.extend(message_sizes(config));
             found.push(rule);
         }
     }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use super::mail::Mail;
-use super::protocol::{Frame, Inbound, Profile, Refused, Rejection, scan};
-use super::registry::{Handler, HandlerError, Registry};
-use super::rooms::{Members, Outlet, Room};
+use super::context::Wish;
+use super::mail::{Leave, Letter, Mail};
+use super::protocol::{Inbound, Profile, Refused, Rejection, payload, scan, scan_binary};
+use super::rate::Rate;
+use super::registry::{Handler, Registry};
+use super::rooms::{Members, Room};
+use super::session::Session;
 use super::state::{State, Stats};
-use super::{Ctx, RealtimeOptions, upgrade};
+use super::{Ctx, PlainText, RealtimeOptions, upgrade};
 use crate::http::Refusal;
 use crate::shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
+use crate::store::Store;
 use crate::ws::CloseCode;
 
 /// A line per connection or message: at `info` if they are wanted, else at `debug`.
@@ -25,6 +27,9 @@ macro_rules! verbose {
     };
 }
 
+/// Users whose allowance is looked at in one second, to forget those who have it all again.
+const SWEPT_USERS: usize = 4096;
+
 /// Rooms, presence and typed messages: one instance per shard.
 #[derive(Debug)]
 pub struct Realtime {
@@ -32,35 +37,32 @@ pub struct Realtime {
     state: State,
 }
 
-/// What the application keeps with a connection.
-#[derive(Debug, Default)]
-pub struct Session {
-    pub(super) route: u16,
-    /// The rooms that the connection is in: it is subscribed to their topics and their homes know.
-    pub(super) rooms: SmallVec<[Room; 1]>,
-}
-
-impl Session {
-    pub(super) fn find(&self, room: &str) -> Option<&Room> {
-        self.rooms.iter().find(|joined| joined.name() == room)
-    }
-}
-
 impl Realtime {
     /// With the handlers that come with Campanile. Shards can share the options in an [`Arc`].
     ///
-    /// Panics if a route's room has no name that a topic can have, or if there are more than 65,535
-    /// routes.
+    /// Panics if a route's room has no name that a topic can have, if there are more than 65,535
+    /// routes, or if a namespace persists: that takes a [store](Realtime::with_store).
     pub fn new(options: impl Into<Arc<RealtimeOptions>>) -> Self {
-        Self::with_registry(options, Registry::default())
+        Self::build(options.into(), None, Registry::default())
+    }
+
+    /// With a store, where persistent rooms are kept. All shards share one store.
+    ///
+    /// Panics as [`new`](Realtime::new), but for the store.
+    pub fn with_store(options: impl Into<Arc<RealtimeOptions>>, store: Store) -> Self {
+        Self::build(options.into(), Some(store), Registry::default())
+    }
+
+    fn build(options: Arc<RealtimeOptions>, store: Option<Store>, registry: Registry) -> Self {
+        Self {
+            registry,
+            state: State::new(options, store),
+        }
     }
 
     /// With these handlers and no others. Panics as [`new`](Realtime::new).
     pub fn with_registry(options: impl Into<Arc<RealtimeOptions>>, registry: Registry) -> Self {
-        Self {
-            registry,
-            state: State::new(options.into()),
-        }
+        Self::build(options.into(), None, registry)
     }
 
     /// Adds a handler; one of the same type is replaced.
@@ -79,21 +81,31 @@ impl Realtime {
     /// The members of a room that is at home on this shard; nobody, for any other. From other
     /// threads: `handle.ask(handle.home(room), |app, _| app.members(room))`.
     pub fn members(&self, room: &str) -> Members {
-        self.state.rooms.members(room)
+        let limit = self.state.desk.options.presence.members_max;
+        self.state.rooms.members(room, limit)
     }
 
     fn admit(&self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
-        let (head, options) = (request.head(), &self.state.options);
-        let route = upgrade::route(head, options)?;
-        upgrade::check_origin(head, options)?;
+        let options = &self.state.desk.options;
+        let admission = upgrade::admit(request.head(), options)?;
+        let route = &options.routes[usize::from(admission.route)];
+        let mut session = Session {
+            route: admission.route,
+            profile: admission.profile,
+            presence: admission.presence,
+            batch: admission.batch,
+            roles: admission.roles,
+            ..Session::default()
+        };
+        if route.is_template() {
+            session.extra().path_room = admission.room.as_deref().map(Room::new);
+        }
         Ok(Accept {
-            user: upgrade::user(head, options)?,
-            subprotocol: upgrade::subprotocol(head),
-            message_bytes_max: options.routes[usize::from(route)].message_bytes_max,
-            ..Accept::new(Session {
-                route,
-                ..Session::default()
-            })
+            user: admission.user,
+            subprotocol: admission.subprotocol.map(Into::into),
+            message_bytes_max: route.message_bytes_max,
+            format: super::session::format(admission.profile, false),
+            ..Accept::new(session)
         })
     }
 
@@ -110,13 +122,105 @@ impl Realtime {
             }
         };
         let (connection, message_type) = (socket.id(), message.message_type());
-        verbose!(state.options, %connection, message_type, "message");
+        verbose!(state.desk.options, %connection, message_type, "message");
         let mut ctx = Ctx::new(socket, state, message.id(), message_type);
-        let outcome: Result<(), HandlerError> = registry.handle(&mut ctx, &message);
-        if let Err(error) = outcome {
+        if let Err(error) = registry.handle(&mut ctx, &message) {
             ctx.fail(error);
         }
     }
+
+    /// Takes a message from what the connection and its user may send. `false`: it is refused, and
+    /// whoever goes on for long is closed.
+    fn is_allowed(
+        &mut self,
+        socket: &mut Socket<'_, Self>,
+        id: Option<super::protocol::RequestId<'_>>,
+    ) -> bool {
+        let Err(retry_after_ms) = self.take(socket) else {
+            return true;
+        };
+        let now_ms = socket.context().now().monotonic_ms;
+        let insists = socket.data_mut().insistence.refused(now_ms);
+        let rejection = Rejection::RateLimited { retry_after_ms };
+        Ctx::new(socket, &mut self.state, id, "").fail(rejection.into());
+        if insists {
+            self.state.desk.counts.rate_closed += 1;
+            let code = super::deliver::close_code(4529);
+            socket.close(
+                code,
+                &format!("too many messages; retry_in_ms={retry_after_ms}"),
+            );
+        }
+        false
+    }
+
+    fn take(&mut self, socket: &mut Socket<'_, Self>) -> Result<(), u64> {
+        let limits = &self.state.desk.options.limits;
+        let now_ms = socket.context().now().monotonic_ms;
+        let own = Rate {
+            per_second: limits.messages_per_second,
+            burst: limits.burst,
+        };
+        socket
+            .data_mut()
+            .bucket
+            .take(now_ms, own, 1)
+            .map_err(|wait| wait.0)?;
+        let of_user = Rate {
+            per_second: limits.user_messages_per_second,
+            burst: limits.user_burst,
+        };
+        if of_user.per_second == 0 {
+            return Ok(());
+        }
+        let buckets = &mut self.state.desk.user_buckets;
+        buckets
+            .take(socket.user(), now_ms, of_user, 1)
+            .map_err(|wait| wait.0)
+    }
+
+    fn text(&mut self, socket: &mut Socket<'_, Self>, text: &str) {
+        let profile = socket.data().profile;
+        // Which texts are chats is a matter of the profile, unless it is said otherwise.
+        let reader = match self.state.desk.options.plain_text {
+            PlainText::Profile => profile,
+            PlainText::Chat if is_plain(text) => Profile::Flat,
+            PlainText::Reject if is_plain(text) => Profile::V1,
+            PlainText::Chat | PlainText::Reject => profile,
+        };
+        match scan(text, reader) {
+            Ok(Inbound::One(message)) => self.one(socket, Ok(message)),
+            Ok(Inbound::Batch(messages)) => {
+                for message in messages {
+                    if !socket.is_open() {
+                        break;
+                    }
+                    self.one(socket, message);
+                }
+            }
+            Err(refused) => self.one(socket, Err(refused)),
+        }
+    }
+
+    fn one(
+        &mut self,
+        socket: &mut Socket<'_, Self>,
+        message: Result<super::protocol::Message<'_>, Refused<'_>>,
+    ) {
+        let id = match &message {
+            Ok(message) => message.id(),
+            Err(refused) => refused.id,
+        };
+        if self.is_allowed(socket, id) {
+            self.dispatch(socket, message);
+        }
+    }
+}
+
+/// Whether a text does not begin like JSON.
+fn is_plain(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    !text.is_empty() && !text.starts_with(['{', '['])
 }
 
 impl App for Realtime {
@@ -129,7 +233,7 @@ impl App for Realtime {
             Err(refusal) => {
                 let (peer, path) = (request.remote_address(), request.path());
                 let code = refusal.code();
-                verbose!(self.state.options, %peer, path, code, "upgrade refused");
+                verbose!(self.state.desk.options, %peer, path, code, "upgrade refused");
                 Upgrade::Refuse(refusal)
             }
         }
@@ -138,56 +242,87 @@ impl App for Realtime {
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
         let (connection, user) = (socket.id(), socket.user().clone());
         let peer = socket.remote_address();
-        verbose!(self.state.options, %connection, %user, %peer, "open");
+        let profile = socket.data().profile;
+        verbose!(self.state.desk.options, %connection, %user, %peer, %profile, "open");
+        let (heartbeat, message_bytes_max) = (socket.ping_period(), socket.message_bytes_max());
+        let presence = socket.data().presence;
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
-        ctx.reply_written(|out, _, at| Frame::established(out, at, connection, &user));
-        let room = ctx.route_room();
-        if let Some(Err(rejection)) = room.map(|room| ctx.enter(room)) {
-            ctx.fail(rejection.into());
+        let at = ctx.timestamp();
+        let welcome = payload::Established {
+            connection,
+            user: &user,
+            session: None,
+            heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+            message_bytes_max: message_bytes_max as u64,
+            expires_at: None,
+        };
+        let _ = ctx.send("connection-status", |fields| {
+            payload::established(fields, &welcome, profile, &at)
+        });
+        if let Some(room) = ctx.own_room() {
+            let wish = Wish {
+                start: ctx.start_after_absence(),
+                presence,
+                info: None,
+                is_answered: false,
+                is_vital: ctx.is_path_room(),
+            };
+            if let Err(rejection) = ctx.ask_to_join(&room, wish) {
+                ctx.fail(rejection.into());
+            }
         }
+        self.state
+            .find_lasting_rooms(&mut socket.context(), connection, &user, profile);
     }
 
     fn message(&mut self, socket: &mut Socket<'_, Self>, message: Message<'_>) {
-        let Message::Text(text) = message else {
-            return self.dispatch(socket, Err(Rejection::Binary.into()));
-        };
-        match scan(text, Profile::Flat) {
-            Ok(Inbound::One(message)) => self.dispatch(socket, Ok(message)),
-            Ok(Inbound::Batch(messages)) => {
-                for message in messages {
-                    if !socket.is_open() {
-                        break;
-                    }
-                    self.dispatch(socket, message);
-                }
+        match message {
+            Message::Text(text) => self.text(socket, text),
+            Message::Binary(bytes) => {
+                let message = scan_binary(bytes, socket.data().profile);
+                self.one(socket, message);
             }
-            Err(refused) => self.dispatch(socket, Err(refused)),
         }
     }
 
     fn lagged(&mut self, socket: &mut Socket<'_, Self>, topic: &str, missed_bytes: u64) {
-        let room = socket.data().find(topic).cloned();
-        let room = room.as_ref().map(Room::name);
+        let room = socket.data().find(topic).map(|joined| joined.room.clone());
         let connection = socket.id();
-        verbose!(self.state.options, %connection, room, missed_bytes, "messages missed");
-        let mut ctx = Ctx::new(socket, &mut self.state, None, "");
-        ctx.reply_written(|out, _, at| {
-            Frame::system(out, room, at, "gap", "messages were missed: too slow");
-        });
+        let name = room.as_ref().map(Room::name);
+        verbose!(self.state.desk.options, %connection, room = name, missed_bytes, "messages missed");
+        self.state
+            .outlet(&mut socket.context())
+            .tell_gap(connection, room.as_ref());
+    }
+
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        let connection = socket.id();
+        let mut context = socket.context();
+        for letter in self.state.outlet(&mut context).passed(connection, token) {
+            self.state.deliver(&mut context, letter);
+        }
     }
 
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
         let (connection, user) = (socket.id(), socket.user().clone());
-        verbose!(self.state.options, %connection, %user, %code, reason, "close");
-        for room in std::mem::take(&mut socket.data_mut().rooms) {
-            let user = user.clone();
-            self.state.leave(&mut socket.context(), room, user);
+        verbose!(self.state.desk.options, %connection, %user, %code, reason, "close");
+        for joined in std::mem::take(&mut socket.data_mut().rooms) {
+            let leave = Leave {
+                room: joined.room,
+                user: user.clone(),
+                connection,
+                for_good: false,
+            };
+            self.state
+                .deliver(&mut socket.context(), Letter::Leave(leave));
         }
     }
 
     fn tick(&mut self, context: &mut Context<'_, Self>) {
-        let State { rooms, scratch, .. } = &mut self.state;
-        rooms.tick(&mut Outlet { context, scratch });
+        let State { rooms, desk } = &mut self.state;
+        desk.user_buckets
+            .sweep(context.now().monotonic_ms, SWEPT_USERS);
+        rooms.tick(&mut super::outlet::Outlet { context, desk });
     }
 
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Mail) {

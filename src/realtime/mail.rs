@@ -2,8 +2,13 @@
 
 use std::fmt;
 
-use super::protocol::OwnedRequestId;
-use super::rooms::{Members, Room};
+use smol_str::SmolStr;
+
+use super::options::Roles;
+use super::post::OwnedPost;
+use super::protocol::{MessageId, OwnedRequestId, Profile, Rejection, Status};
+use super::rooms::{Listing, Loaded, Question, Room, RoomCtx, Stored};
+use super::writing::Written;
 use super::{Ctx, HandlerError};
 use crate::id::{ConnectionId, UserId};
 
@@ -12,50 +17,251 @@ use crate::id::{ConnectionId, UserId};
 pub struct Mail(pub(super) Letter);
 
 impl Mail {
-    /// Publishes a frame, the text of a JSON object, to a room: to be mailed to the room's home
-    /// (`handle.mail(handle.home(room), Mail::publish(room, frame))`), which puts it in the room's
-    /// one order.
-    pub fn publish(room: &str, frame: &str) -> Self {
-        Self(Letter::Publish {
-            room: Room::new(room),
-            exclude: None,
-            frame: frame.into(),
-        })
+    /// Publishes a message to a room, from the server itself: to be mailed to the room's home
+    /// (`handle.mail(handle.home(room), Mail::publish(room, "news", r#"{"text":"hi"}"#)?)`), which
+    /// puts it in the room's one order. `payload` is the text of a JSON object.
+    ///
+    /// Errors: [`Rejection::InvalidJson`], [`Rejection::TooDeep`], [`Rejection::NotAnObject`] about
+    /// the payload, [`Rejection::InvalidMember`] about a room that nothing can be called.
+    pub fn publish(room: &str, message_type: &str, payload: &str) -> Result<Self, Rejection> {
+        super::protocol::Members::parse(payload)?;
+        let room = Room::named(room)?;
+        let post = OwnedPost::from_server(message_type, payload);
+        Ok(Self(Letter::Post {
+            room,
+            post: Box::new(post),
+        }))
+    }
+
+    /// Sends a message to all connections of a user, from the server itself: to be mailed to the
+    /// user's home. `payload` is the text of a JSON object.
+    ///
+    /// Errors: as [`publish`](Mail::publish) about the payload.
+    pub fn send_to_user(user: &str, message_type: &str, payload: &str) -> Result<Self, Rejection> {
+        super::protocol::Members::parse(payload)?;
+        let push = Push::from_server(message_type, payload);
+        Ok(Self(Letter::ToUser {
+            user: user.into(),
+            push: Box::new(push),
+        }))
     }
 }
 
-/// To a room's home, unless it says otherwise.
+impl Mail {
+    /// Sends a message to every open connection of the server, from the server itself: to be mailed
+    /// to any one shard. `payload` is the text of a JSON object.
+    ///
+    /// Errors: as [`publish`](Mail::publish) about the payload.
+    pub fn broadcast(message_type: &str, payload: &str) -> Result<Self, Rejection> {
+        super::protocol::Members::parse(payload)?;
+        let push = Box::new(Push::from_server(message_type, payload));
+        Ok(Self(Letter::Broadcast {
+            exclude: None,
+            push,
+        }))
+    }
+}
+
+/// What one shard writes to another.
 #[derive(Debug)]
 pub(super) enum Letter {
-    /// A connection has subscribed to the room.
-    Join {
-        room: Room,
-        user: UserId,
-        connection: ConnectionId,
-    },
-    /// A connection that had joined is not subscribed any more.
-    Leave { room: Room, user: UserId },
-    /// A finished frame for the room.
-    Publish {
+    /// To a room's home: a connection wants to join.
+    Join(Box<Join>),
+    /// To a room's home: a connection that had asked to join is not in the room any more.
+    Leave(Leave),
+    /// To a room's home: a message for the room.
+    Post { room: Room, post: Box<OwnedPost> },
+    /// To a room's home: something that is told now and never again.
+    Ephemeral {
         room: Room,
         exclude: Option<ConnectionId>,
-        frame: Box<str>,
+        push: Box<Push>,
     },
-    /// A member types, or has stopped.
+    /// To a room's home: a member types, or has stopped.
     Typing {
         room: Room,
         user: UserId,
         connection: ConnectionId,
         is_typing: bool,
     },
-    /// Somebody wants to know who is there.
-    Members {
+    /// To a room's home: a member says something about itself. The text of a JSON object.
+    Info {
         room: Room,
         asker: Asker,
-        then: Then<Members>,
+        info: Box<str>,
+    },
+    /// To a room's home: a member has got or read a message.
+    Receipt {
+        room: Room,
+        asker: Asker,
+        receipt: Receipt,
+    },
+    /// To a room's home: a barrier has proved that a member has got the messages up to there.
+    Proved {
+        room: Room,
+        user: UserId,
+        offset: u64,
+    },
+    /// To a room's home: a question that its state answers.
+    Ask {
+        room: Room,
+        asker: Asker,
+        question: Box<Question>,
+    },
+    /// To a room's home: a handler's own work on the room.
+    Run {
+        room: Room,
+        asker: Asker,
+        run: InRoom,
+    },
+    /// To a room's home: what the store knows of the room.
+    Loaded { room: Room, loaded: Box<Loaded> },
+    /// To a room's home: what became of a message that the store was to keep.
+    Stored { room: Room, stored: Stored },
+    /// To a connection's shard: what became of its joining.
+    Joined(Box<Joined>),
+    /// To a connection's shard: it is not in the room any more.
+    Expelled {
+        connection: ConnectionId,
+        room: Room,
+        reason: Reason,
+    },
+    /// To a connection's shard: prove that the room's messages up to there have arrived.
+    Prove {
+        room: Room,
+        offset: u64,
+        connections: Vec<ConnectionId>,
+    },
+    /// To a user's home: a message for all of the user's connections.
+    ToUser { user: UserId, push: Box<Push> },
+    /// To a user's home: the user is a lasting member of the room, or no more.
+    Lasting {
+        user: UserId,
+        room: Room,
+        is_member: bool,
     },
     /// To a connection's shard: goes on with what a handler began.
     Continue { asker: Asker, then: Then<()> },
+    /// To any shard, which passes it on: the rooms of all, for a page of them.
+    List(Box<Listing>),
+    /// To a connection's shard: rooms that its user belongs to.
+    Rooms {
+        connection: ConnectionId,
+        rooms: Vec<Room>,
+    },
+    /// To any shard: a message for everybody.
+    Broadcast {
+        exclude: Option<ConnectionId>,
+        push: Box<Push>,
+    },
+}
+
+/// A connection's wish to be in a room.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub(super) room: Room,
+    pub(super) asker: Asker,
+    pub(super) roles: Roles,
+    /// Which of the connection's questions this is.
+    pub(super) number: u32,
+    pub(super) start: Start,
+    /// Whether the connection wants to be told who is there.
+    pub(super) presence: bool,
+    /// What the user says about itself, the text of a JSON object.
+    pub(super) info: Option<Box<str>>,
+    /// Whether the peer asked for it with `subscribe`, and is answered.
+    pub(super) is_answered: bool,
+    /// Whether a refusal ends the connection: the room is that of its path.
+    pub(super) is_vital: bool,
+}
+
+/// Where in a room's messages a new subscriber starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With what comes.
+    Now,
+    /// After the last message that it knows.
+    After { epoch: Box<str>, offset: u64 },
+    /// After the last message that the user is known to have got, if the membership lasts.
+    Undelivered,
+}
+
+#[derive(Debug)]
+pub(super) struct Leave {
+    pub(super) room: Room,
+    pub(super) user: UserId,
+    pub(super) connection: ConnectionId,
+    /// Whether the user gives up a lasting membership, too.
+    pub(super) for_good: bool,
+}
+
+/// What a room's home says to a connection that wants to join.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) room: Room,
+    pub(super) asker: Asker,
+    pub(super) number: u32,
+    pub(super) is_vital: bool,
+    /// Whether the connection wants to be told who is there.
+    pub(super) presence: bool,
+    pub(super) outcome: Result<Admission, Rejection>,
+}
+
+/// How a connection begins in a room.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Frames in the connection's profile, to be sent before anything that follows: the answer to
+    /// its `subscribe`, messages that it has missed, the members.
+    pub(super) frames: Vec<Written>,
+    /// What to send in their place if they do not fit the connection's queue: the messages that
+    /// were missed are left out, and the answer says so.
+    pub(super) without_replay: Vec<Written>,
+}
+
+/// A client's word about messages that it has got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receipt {
+    pub(super) message: MessageId,
+    pub(super) status: Status,
+}
+
+/// Why a connection is in a room no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Kicked,
+    RoomClosed,
+    Forbidden,
+}
+
+impl Reason {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Kicked => "kicked",
+            Self::RoomClosed => "room_closed",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// A message that is in no room's history: its type, payload, and who caused it.
+#[derive(Clone, Debug)]
+pub(super) struct Push {
+    pub(super) message_type: SmolStr,
+    pub(super) id: Option<MessageId>,
+    pub(super) user: Option<UserId>,
+    /// The text of a JSON object.
+    pub(super) payload: Box<str>,
+}
+
+impl Push {
+    pub(super) fn from_server(message_type: &str, payload: &str) -> Self {
+        Self {
+            message_type: message_type.into(),
+            id: None,
+            user: None,
+            payload: payload.into(),
+        }
+    }
 }
 
 /// The rest of a handler's work, to be done with what was waited for.
@@ -77,10 +283,23 @@ impl<T> fmt::Debug for Then<T> {
     }
 }
 
-/// Whose message began it.
-#[derive(Debug)]
+/// A handler's work at a room's home.
+pub(super) struct InRoom(pub(super) RoomWork);
+
+type RoomWork = Box<dyn FnOnce(&mut RoomCtx<'_, '_, '_>) -> Result<(), HandlerError> + Send>;
+
+impl fmt::Debug for InRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InRoom")
+    }
+}
+
+/// Whose message began it, and how that connection is spoken to.
+#[derive(Clone, Debug)]
 pub(super) struct Asker {
     pub(super) connection: ConnectionId,
+    pub(super) user: UserId,
+    pub(super) profile: Profile,
     pub(super) id: Option<OwnedRequestId>,
-    pub(super) message_type: Box<str>,
+    pub(super) message_type: SmolStr,
 }

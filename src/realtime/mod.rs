@@ -20,7 +20,7 @@
 //!     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
 //!         let room = ctx.room(message)?;
 //!         let eyes = ctx.random() % 6 + 1;
-//!         ctx.publish(&room, "dice", Exclude::None, |frame| frame.number("eyes", eyes));
+//!         ctx.publish(&room, "dice", Exclude::None, |fields| fields.number("eyes", eyes));
 //!         Ok(())
 //!     }
 //! }
@@ -44,22 +44,36 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod content;
 mod context;
+mod deliver;
 pub mod handlers;
+mod lasting;
 mod mail;
 mod options;
+mod outlet;
+mod post;
 pub mod protocol;
+mod rate;
 mod registry;
 mod rooms;
+mod session;
 mod state;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod writing;
 
-pub use app::{Realtime, Session};
+pub use crate::who::{Roles, Standing, UnknownWho, Who};
+pub use app::Realtime;
+pub use content::{ContentFilter, ContentOptions, ControlCharacters, Verdict};
 pub use context::{Ctx, Exclude};
 pub use mail::Mail;
-pub use options::{RealtimeOptions, Route};
+pub use options::{
+    Create, DeliveryOptions, DeliveryProof, HistoryOptions, LimitOptions, Namespace, Namespaces,
+    OriginRule, PlainText, PresenceOptions, RealtimeOptions, RetentionOptions, Route,
+};
 pub use registry::{Handler, HandlerError, Registry};
-pub use rooms::{Member, Members, Room};
-pub use state::Stats;
+pub use rooms::{Member, Members, Room, RoomCtx};
+pub use session::Session;
+pub use state::{Counts, Stats};

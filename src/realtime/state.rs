@@ -1,47 +1,97 @@
 //! What all handlers of a shard share, besides the core.
 
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::RealtimeOptions;
-use super::protocol::Timestamp;
+use super::options::Namespaces;
+use super::rate::UserBuckets;
 use super::rooms::{Room, Rooms};
+use super::writing::Scratch;
+use crate::id::UserId;
 use crate::limits::TOPIC_BYTES_MAX;
-use crate::time::Now;
-
-/// A scratch buffer larger than this is given back after use, bytes. A snapshot of a thousand
-/// members and a message of the default size stay below it.
-const SCRATCH_BYTES_MAX: usize = 256 * 1024;
+use crate::store::Store;
 
 /// What one shard's instance holds and has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Rooms at home on this shard that have a member.
+    /// Rooms at home on this shard.
     pub rooms: usize,
-    /// Their members: a user counts once per room.
+    /// Users who are in them: a user counts once per room.
     pub members: usize,
-    /// Messages refused for the sender's fault, since the start.
+    /// Messages that the rooms keep in memory for those who come later.
+    pub history_messages: usize,
+    /// What these messages cost, bytes.
+    pub history_bytes: usize,
+    /// What has been counted since the start.
+    pub counts: Counts,
+}
+
+/// What one shard's instance has counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages refused for the sender's fault, for whatever reason.
     pub refused: u64,
+    /// Of these: more messages than the connection or its user may send.
+    pub rate_limited: u64,
+    /// Of these: texts that the rules for content, or a filter, do not let pass.
+    pub content_refused: u64,
+    /// Of these: a room was full.
+    pub room_full: u64,
+    /// Of these: not allowed.
+    pub forbidden: u64,
+    /// Of these: the store was full, failing or too far behind.
+    pub unavailable: u64,
+    /// Connections closed because they went on sending too much.
+    pub rate_closed: u64,
     /// Messages whose handler returned an error that is no rejection.
     pub handler_errors: u64,
     /// Messages whose handler panicked.
     pub handler_panics: u64,
+    /// Messages that rooms have given a place in their order.
+    pub posted: u64,
+    /// Messages that came again within the window of their `client_message_id`.
+    pub repeats: u64,
+    /// Subscriptions that recovered all they had missed.
+    pub recovered: u64,
+    /// Subscriptions that asked to recover and could not.
+    pub unrecovered: u64,
+    /// Messages that were replayed to those who had missed them.
+    pub replayed: u64,
+    /// What presence told rooms: snapshots, joins, leaves, updates and counts.
+    pub presence: u64,
+    /// Messages written for rooms and for everybody: one for each profile that was there to read it.
+    pub encodings: u64,
 }
 
-/// One shard's rooms, buffers and counters.
+/// One shard's rooms, and what they work with.
 #[derive(Debug)]
 pub(super) struct State {
+    pub(super) rooms: Rooms,
+    pub(super) desk: Desk,
+}
+
+/// What rooms and handlers work with.
+#[derive(Debug)]
+pub(super) struct Desk {
     pub(super) options: Arc<RealtimeOptions>,
+    pub(super) namespaces: Namespaces,
     /// The routes' rooms, in the order of the routes.
     pub(super) route_rooms: Vec<Option<Room>>,
-    pub(super) rooms: Rooms,
     pub(super) scratch: Scratch,
-    pub(super) refused: u64,
-    pub(super) handler_errors: u64,
-    pub(super) handler_panics: u64,
+    pub(super) counts: Counts,
+    pub(super) store: Option<Store>,
+    /// Rooms that do not outlive the process, and of which users who are at home here are members
+    /// even while they are away.
+    pub(super) lasting: HashMap<UserId, BTreeSet<Room>>,
+    pub(super) user_buckets: UserBuckets,
+    /// How often a room's home was asked to let a connection in.
+    pub(super) questions: u32,
 }
 
 impl State {
-    pub(super) fn new(options: Arc<RealtimeOptions>) -> Self {
+    pub(super) fn new(options: Arc<RealtimeOptions>, store: Option<Store>) -> Self {
         assert!(
             u16::try_from(options.routes.len()).is_ok(),
             "too many routes"
@@ -54,55 +104,36 @@ impl State {
             let is_topic = !name.is_empty() && name.len() <= TOPIC_BYTES_MAX;
             assert!(is_topic, "no room can be called {name:?}");
         }
+        let needs_store = options.namespaces.iter().any(|namespace| namespace.persist);
+        assert!(
+            store.is_some() || !needs_store,
+            "a namespace whose rooms persist needs a store"
+        );
+        let seed = foldhash::quality::RandomState::default().hash_one(0u8);
         let rooms = options.routes.iter();
         let route_rooms = rooms.map(|route| route.room.as_deref().map(Room::new));
         Self {
-            route_rooms: route_rooms.collect(),
-            rooms: Rooms::new(options.presence_members_max),
-            scratch: Scratch::default(),
-            options,
-            refused: 0,
-            handler_errors: 0,
-            handler_panics: 0,
+            rooms: Rooms::default(),
+            desk: Desk {
+                namespaces: Namespaces::new(&options.namespaces),
+                route_rooms: route_rooms.collect(),
+                scratch: Scratch::default(),
+                counts: Counts::default(),
+                store,
+                lasting: HashMap::new(),
+                user_buckets: UserBuckets::new(seed),
+                questions: 0,
+                options,
+            },
         }
     }
 
     pub(super) fn stats(&self) -> Stats {
-        Stats {
-            rooms: self.rooms.len(),
-            members: self.rooms.member_count(),
-            refused: self.refused,
-            handler_errors: self.handler_errors,
-            handler_panics: self.handler_panics,
-        }
-    }
-}
-
-/// The buffer that frames are written in, and the turn's time stamp.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    out: Vec<u8>,
-    stamp: Option<(u64, Timestamp)>,
-}
-
-impl Scratch {
-    /// The time stamp of this turn, made once.
-    pub(super) fn timestamp(&mut self, now: Now) -> Timestamp {
-        match self.stamp {
-            Some((unix_ms, stamp)) if unix_ms == now.unix_ms => stamp,
-            _ => {
-                let stamp = Timestamp::new(now.unix_ms);
-                self.stamp = Some((now.unix_ms, stamp));
-                stamp
-            }
-        }
-    }
-
-    /// Writes a frame and lends its text.
-    pub(super) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &str {
-        self.out.clear();
-        self.out.shrink_to(SCRATCH_BYTES_MAX);
-        write(&mut self.out);
-        simdutf8::basic::from_utf8(&self.out).expect("frames are written from text")
+        let mut stats = self.rooms.stats();
+        stats.counts = Counts {
+            encodings: self.desk.scratch.encodings,
+            ..self.desk.counts
+        };
+        stats
     }
 }

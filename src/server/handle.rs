@@ -10,7 +10,7 @@ use crate::mesh::{Delivered, Outside};
 use crate::metrics::Counters;
 use crate::ring::Waker;
 use crate::shard::{
-    App, Batch, BatchEntry, Context, EVERYBODY, Frame, Mail, Message, Shared, Work,
+    App, Batch, BatchEntry, Context, EVERYBODY, Formats, Frame, Mail, Message, Shared, Work,
 };
 use crate::ws::CloseCode;
 
@@ -108,7 +108,7 @@ impl<A: App> ServerHandle<A> {
         self.shared.placement.home(name)
     }
 
-    /// Publishes to every subscriber of a topic, but `exclude`.
+    /// Publishes to every subscriber of a topic, whatever its format, but `exclude`.
     ///
     /// Errors: [`Busy`].
     pub fn publish<'m>(
@@ -122,6 +122,7 @@ impl<A: App> ServerHandle<A> {
         let entry = BatchEntry {
             opcode: message.opcode(),
             bytes: payload.len(),
+            formats: Formats::ALL,
             exclude,
         };
         let batch = Arc::new(Batch {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use super::context::{Context, Socket};
+use super::format::Format;
 use crate::http::{Head, Refusal};
 use crate::ws::CloseCode;
 
@@ -16,8 +17,9 @@ use crate::ws::CloseCode;
 /// callback takes the process down; the realtime application catches those of its handlers.
 ///
 /// Order per connection: [`upgrade`](App::upgrade) on the shard that accepted, then on the user's
-/// home shard [`open`](App::open), any number of [`message`](App::message), [`drain`](App::drain)
-/// and [`lagged`](App::lagged), and [`close`](App::close) exactly once if `open` was called.
+/// home shard [`open`](App::open), any number of [`message`](App::message), [`drain`](App::drain),
+/// [`lagged`](App::lagged) and [`passed`](App::passed), and [`close`](App::close) exactly once if
+/// `open` was called.
 pub trait App: Sized + 'static {
     /// What the application keeps with each connection (`ws.data` in Bun).
     type Data: Default + Send + 'static;
@@ -47,6 +49,13 @@ pub trait App: Sized + 'static {
     /// policy is [`SlowPolicy::Gap`](super::SlowPolicy) or `Latest`.
     fn lagged(&mut self, socket: &mut Socket<'_, Self>, topic: &str, missed_bytes: u64) {
         let _ = (socket, topic, missed_bytes);
+    }
+
+    /// What was sent and published to a connection before it was asked to tell so
+    /// ([`Socket::barrier`]) is written or has arrived, as asked. Of what it missed by a window
+    /// [`lagged`](App::lagged) has told before.
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        let _ = (socket, token);
     }
 
     /// A connection is closing: nothing can be sent to it any more, its subscriptions are gone, its
@@ -140,6 +149,9 @@ pub struct Accept<D> {
     pub headers: Vec<(String, String)>,
     /// Largest message of this connection, bytes, in place of the server's own limit.
     pub message_bytes_max: Option<usize>,
+    /// In which the connection takes broadcasts, and topics that it is subscribed to without saying
+    /// which.
+    pub format: Format,
 }
 
 impl<D> Accept<D> {
@@ -151,6 +163,7 @@ impl<D> Accept<D> {
             subprotocol: None,
             headers: Vec::new(),
             message_bytes_max: None,
+            format: Format::default(),
         }
     }
 

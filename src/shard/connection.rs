@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use smallvec::SmallVec;
 
+use super::format::Format;
 use super::mail::Handshake;
 use super::send_queue::SendQueue;
 use super::users::Links;
@@ -197,6 +198,8 @@ pub(crate) struct Connection<D> {
     pub(crate) peer: Peer,
     /// LZ77 window bits of compressed messages to the peer; `None`: no compression.
     pub(crate) window_bits: Option<WindowBits>,
+    /// In which it takes broadcasts, and topics unless it says otherwise.
+    pub(crate) format: Format,
     pub(crate) phase: Phase,
     pub(crate) marks: Marks,
 }
@@ -219,6 +222,7 @@ impl<D: Default> Connection<D> {
             check_s: u32::MAX,
             peer: peer.into(),
             window_bits: None,
+            format: Format::default(),
             phase,
             marks: Marks::default(),
         }
@@ -295,6 +299,7 @@ mod tests {
             ("two sizes, four seconds", 6 * size_of::<u32>()),
             ("peer", size_of::<Peer>()),
             ("window bits", size_of::<Option<WindowBits>>()),
+            ("format", size_of::<Format>()),
             ("phase", size_of::<Phase>()),
             ("marks", size_of::<Marks>()),
         ];

@@ -4,11 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::app::{App, Message, Sent};
+use super::barrier::Proof;
 use super::connection::{Connection, Phase};
 use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
+use super::format::{Encode, Format};
 use super::mail::{Frame, Mail, ServiceRequest};
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
@@ -78,19 +83,30 @@ impl<A: App> Context<'_, A> {
         })
     }
 
-    /// Publishes to every subscriber of a topic on every shard, but `exclude`. The bytes are
-    /// written once per shard and go out at the end of the turn. A name that nobody can subscribe
-    /// to reaches nobody.
+    /// Publishes to every subscriber of a topic on every shard, but `exclude`: the same bytes to all,
+    /// whatever their formats. The bytes are written once per shard and go out at the end of the turn.
+    /// A name that nobody can subscribe to reaches nobody.
     pub fn publish<'m>(
         &mut self,
         topic: &str,
         message: impl Into<Message<'m>>,
         exclude: Option<ConnectionId>,
     ) {
-        let message = message.into();
         if is_topic(topic) {
-            self.core
-                .publish(topic, message.opcode(), message.as_bytes(), exclude);
+            self.core.publish(topic, message.into(), exclude);
+        }
+    }
+
+    /// As [`Context::publish`], but to each subscriber in its own format: `message` is asked for the
+    /// formats that some subscriber has, on whatever shard, once each, before this call returns.
+    pub fn publish_encoded(
+        &mut self,
+        topic: &str,
+        message: &mut impl Encode,
+        exclude: Option<ConnectionId>,
+    ) {
+        if is_topic(topic) {
+            self.core.publish_encoded(topic, message, exclude);
         }
     }
 
@@ -100,9 +116,14 @@ impl<A: App> Context<'_, A> {
         message: impl Into<Message<'m>>,
         exclude: Option<ConnectionId>,
     ) {
-        let message = message.into();
-        self.core
-            .publish(EVERYBODY, message.opcode(), message.as_bytes(), exclude);
+        self.core.publish(EVERYBODY, message.into(), exclude);
+    }
+
+    /// As [`Context::broadcast`], but to each connection in its own format ([`Accept::format`]).
+    ///
+    /// [`Accept::format`]: super::Accept::format
+    pub fn broadcast_encoded(&mut self, message: &mut impl Encode, exclude: Option<ConnectionId>) {
+        self.core.publish_encoded(EVERYBODY, message, exclude);
     }
 
     /// Sends to one connection, on whatever shard it is. If it is gone, nothing happens but a count.
@@ -150,6 +171,35 @@ impl<A: App> Context<'_, A> {
         self.core.staged.push(Staged::Mail(shard, Mail::App(mail)));
     }
 
+    /// Mails the application's instance on `shard`, in order with what this shard publishes to
+    /// `topic`: what it has published before this call reaches `shard` before the mail, what it
+    /// publishes after it, in this turn too, after the mail. So who decides about a topic can tell
+    /// another shard after which message somebody joins; [`Context::hold`] sees to it that all later
+    /// ones go there.
+    ///
+    /// To this shard itself it is ordinary mail, delivered after the callback. All that was published
+    /// before is in the topic's log by then, but so is what the callback publishes after this call:
+    /// whoever decides on the joiner's own shard subscribes it at once rather than by mail.
+    pub fn mail_in_order(&mut self, shard: ShardId, topic: &str, mail: A::Mail) {
+        self.core.mail_in_order(shard, topic, mail);
+    }
+
+    /// Has this shard mailed what other shards publish to `topic`, for subscribers in `format` that
+    /// are still to come. Nothing is kept of it for nobody. Holds are counted, and are the shard's: no
+    /// end of a connection takes one back.
+    ///
+    /// Nothing happens if nobody can subscribe to that name.
+    ///
+    /// Panics if the format is not below [`Format::COUNT`].
+    pub fn hold(&mut self, topic: &str, format: Format) {
+        self.core.hold(topic, format);
+    }
+
+    /// Takes back one [`Context::hold`]; nothing happens if there is none.
+    pub fn release(&mut self, topic: &str, format: Format) {
+        self.core.release(topic, format);
+    }
+
     /// Runs `work` on the service thread's runtime; what it returns comes back to this instance as
     /// [`App::mail`]. If the service thread's queue is full the work is dropped and counted
     /// (`service_busy`).
@@ -173,6 +223,18 @@ impl<A: App> Context<'_, A> {
     /// Connections of a user who is at home on this shard; 0 for anybody else.
     pub fn user_connection_count(&self, user: &str) -> u32 {
         self.core.user_connection_count(user)
+    }
+
+    /// The open connections of a user who is at home on this shard, the oldest first; none of
+    /// anybody else. Up to eight of them cost no allocation.
+    pub fn connections_of(&self, user: &str) -> SmallVec<[ConnectionId; 8]> {
+        let core = &*self.core;
+        let oldest = core.users.find(user, &core.connections);
+        let younger = |&slot: &Slot| core.connection(slot).and_then(|c| c.links.younger());
+        std::iter::successors(oldest, younger)
+            .filter(|&slot| core.in_phase(slot, Phase::Open))
+            .map(|slot| core.id(slot))
+            .collect()
     }
 
     /// Subscribers of a topic on this shard.
@@ -239,9 +301,21 @@ impl<'a, A: App> Socket<'a, A> {
         self.context().publish(topic, message, exclude);
     }
 
-    /// Subscribes to a topic: it gets what is published from here on.
+    /// Subscribes to a topic in the connection's own format: it gets what is published from here on.
     pub fn subscribe(&mut self, topic: &str) -> Subscribed {
-        self.core.subscribe(self.slot, topic)
+        self.subscribe_as(topic, self.format())
+    }
+
+    /// Subscribes to a topic in a format of its own.
+    ///
+    /// Panics if the format is not below [`Format::COUNT`].
+    pub fn subscribe_as(&mut self, topic: &str, format: Format) -> Subscribed {
+        self.core.subscribe(self.slot, topic, format)
+    }
+
+    /// The connection's own format: [`Accept::format`](super::Accept::format).
+    pub fn format(&self) -> Format {
+        self.record().format
     }
 
     /// Unsubscribes. `false` if it was not subscribed. What was published before still goes out, but
@@ -266,6 +340,32 @@ impl<'a, A: App> Socket<'a, A> {
         self.record().buffered()
     }
 
+    /// Whether the peer's socket is full, so that what is sent and published waits.
+    pub fn is_blocked(&self) -> bool {
+        self.record().marks.blocked
+    }
+
+    /// Asks to be told by [`App::passed`], with `token`, when everything that was sent to this
+    /// connection, or published on this shard to its topics, up to this call, has been written to the
+    /// kernel ([`Proof::Written`]) or has been answered for by the peer ([`Proof::Pong`]).
+    ///
+    /// Not among it is what the connection was not given: dropped messages ([`Sent::Dropped`]), what
+    /// a window has passed (the application was told by [`App::lagged`] before; of a broadcast nobody
+    /// is told), and what a slow peer gave up by unsubscribing.
+    ///
+    /// Each kind of proof has one barrier at a time: a further call replaces the token that waits, and
+    /// the one callback speaks for both. While a ping is in flight its token stays; when the pong has
+    /// come a next ping follows for the newest token. If the pong never comes there is no callback,
+    /// and it is the keepalive that ends the connection. A peer that gets a [`ping`](Self::ping) of
+    /// the application's behind it may answer that one alone; the barrier then waits until the
+    /// keepalive asks again. Nothing happens on a closing connection, and none is told after its end.
+    ///
+    /// Costs an entry of 72 bytes in a table of the shard while it waits. Source: RFC 6455 sections
+    /// 5.5.2 and 5.5.3.
+    pub fn barrier(&mut self, token: u64, proof: Proof) {
+        self.core.place_barrier(self.slot, token, proof);
+    }
+
     /// Sends a ping. The payload is cut at 125 bytes.
     pub fn ping(&mut self, payload: &[u8]) {
         if self.record().phase == Phase::Open {
@@ -285,6 +385,22 @@ impl<'a, A: App> Socket<'a, A> {
         self.core.cut(self.slot, CloseCode::ABNORMAL, "terminated");
     }
 
+    /// Bytes that can still be sent before the private queue is full and messages are dropped.
+    pub fn queue_space(&self) -> usize {
+        let limit = self.core.options().queue_bytes_max;
+        limit.saturating_sub(self.record().buffered())
+    }
+
+    /// Time between two pings of the keepalive.
+    pub fn ping_period(&self) -> Duration {
+        self.core.options().ping_period
+    }
+
+    /// Largest message that the server takes from this connection, bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.record().message_bytes_max as usize
+    }
+
     /// The application's data.
     pub fn data(&self) -> &A::Data {
         &self.record().data
@@ -298,6 +414,13 @@ impl<'a, A: App> Socket<'a, A> {
             .connection_mut(slot)
             .expect("a socket outlives its callback")
             .data
+    }
+
+    /// The application's data, for as long as the shard is borrowed.
+    pub fn into_data(self) -> &'a mut A::Data {
+        let slot = self.slot;
+        let record = self.core.connection_mut(slot);
+        &mut record.expect("a socket outlives its callback").data
     }
 
     /// The user.

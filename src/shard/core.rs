@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::app::App;
+use super::barrier::Barriers;
 use super::connection::{Connection, Phase};
 use super::encode::Encoder;
+use super::interest::Interest;
 use super::keepalive::Punctuality;
 use super::mail::{Mail, ServiceRequest};
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::send_queue::QueuePool;
-use super::topics::{Interest, Topics};
+use super::topics::Topics;
 use super::users::{Chain, Links, Placement, Users};
 use crate::collections::{BitSet, Slab, TimerWheel};
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
@@ -27,7 +29,7 @@ pub struct Shared {
     pub options: Options,
     /// Which shard is whose home.
     pub placement: Placement,
-    /// Which shards have subscribers of a topic.
+    /// Which shards have subscribers of a topic, and in which formats.
     pub interest: Interest,
     /// Connections of the process that are open or about to be, against `connections_max`.
     pub(crate) connections: AtomicUsize,
@@ -97,6 +99,9 @@ pub(crate) struct Core<A: App> {
     pub(crate) staged: Vec<Staged<A>>,
     /// Connections whose application is to hear that their queue has drained.
     pub(crate) drained: Vec<Slot>,
+    pub(crate) barriers: Barriers,
+    /// Connections whose application is to hear that a barrier's bytes are written, and its token.
+    pub(crate) written: Vec<(Slot, u64)>,
     /// Connections that were sent all that waited and have bytes to be decoded.
     pub(crate) readable: Vec<Slot>,
     pub(crate) encoder: Encoder,
@@ -149,6 +154,8 @@ impl<A: App> Core<A> {
             queues: QueuePool::default(),
             staged: Vec::new(),
             drained: Vec::new(),
+            barriers: Barriers::default(),
+            written: Vec::new(),
             readable: Vec::new(),
             encoder,
             counters: Counters::default(),

@@ -1,15 +1,18 @@
 //! Publish and subscribe: messages into logs and private queues, connections into lanes. What goes
 //! out of them is decided at the end of the turn.
 
-use super::app::{App, Dropped, Sent};
+use std::sync::Arc;
+
+use super::app::{App, Dropped, Message, Sent};
 use super::codes;
 use super::connection::{Connection, Phase, Place, Subscription};
-use super::core::{Core, EVERYBODY};
+use super::core::{Core, EVERYBODY, Staged};
 use super::encode::Encoder;
-use super::mail::{Batch, BatchEntry};
+use super::format::{Encode, Format, Formats};
+use super::mail::{Batch, BatchEntry, Mail};
 use super::topics::{Laggard, Skip, Topics};
 use crate::collections::Slab;
-use crate::id::{ConnectionId, Slot};
+use crate::id::{ConnectionId, ShardId, Slot};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::ws::Opcode;
 
@@ -19,7 +22,7 @@ use crate::ws::Opcode;
 pub enum Subscribed {
     /// The connection is subscribed from here on.
     New,
-    /// It was before.
+    /// It was before, in whatever format; it stays in that.
     Already,
     /// It has `subscriptions_max` subscriptions.
     TooMany,
@@ -30,7 +33,7 @@ pub enum Subscribed {
 }
 
 impl<A: App> Core<A> {
-    pub(crate) fn subscribe(&mut self, slot: Slot, name: &str) -> Subscribed {
+    pub(crate) fn subscribe(&mut self, slot: Slot, name: &str, format: Format) -> Subscribed {
         if !is_topic(name) {
             return Subscribed::BadTopic;
         }
@@ -44,21 +47,23 @@ impl<A: App> Core<A> {
         if connection.subscriptions.len() > self.options().subscriptions_max {
             return Subscribed::TooMany;
         }
-        self.enlist(slot, name);
+        self.enlist(slot, name, format);
         Subscribed::New
     }
 
     /// Subscribes without asking.
-    pub(crate) fn enlist(&mut self, slot: Slot, name: &str) {
-        let (topic, fresh_topic) = self.topics.find_or_insert(name);
-        if fresh_topic && self.shared.placement.shards() > 1 {
-            let name = &self.topics.topics.get(topic).expect("just made").name;
-            self.shared.interest.add(name, self.shard);
+    pub(crate) fn enlist(&mut self, slot: Slot, name: &str, format: Format) {
+        let Some(window_bits) = self.connection(slot).map(|c| c.window_bits) else {
+            return;
+        };
+        let topic = self.topics.find_or_insert(name);
+        let (lane_index, is_fresh_lane) = self.topics.lane_for(topic, window_bits, format);
+        if is_fresh_lane {
+            self.tell_interest(topic);
         }
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        let lane_index = self.topics.lane_for(topic, connection.window_bits);
         let lane = self.topics.lane_mut(lane_index);
         let place = if connection.marks.blocked || lane.is_fresh() {
             // What this turn has published so far is not for the newcomer.
@@ -80,6 +85,36 @@ impl<A: App> Core<A> {
         });
         if place.is_laggard() && !connection.marks.blocked {
             self.compose(slot);
+        }
+    }
+
+    /// Tells the other shards in which formats this one wants a topic.
+    fn tell_interest(&self, topic: u32) {
+        if self.shared.placement.shards() > 1
+            && let Some(record) = self.topics.topics.get(topic)
+        {
+            let formats = self.topics.formats(topic);
+            self.shared.interest.set(&record.name, self.shard, formats);
+        }
+    }
+
+    /// Keeps this shard among those that are mailed what is published to a topic, in a format.
+    pub(crate) fn hold(&mut self, name: &str, format: Format) {
+        if self.shared.placement.shards() > 1 && is_topic(name) {
+            let topic = self.topics.find_or_insert(name);
+            if self.topics.hold(topic, format) {
+                self.tell_interest(topic);
+            }
+        }
+    }
+
+    /// Takes back one [`Core::hold`], if there is one.
+    pub(crate) fn release(&mut self, name: &str, format: Format) {
+        if let Some(topic) = self.topics.find(name)
+            && self.topics.release(topic, format)
+        {
+            self.tell_interest(topic);
+            self.topics.remove_unwanted(topic);
         }
     }
 
@@ -140,65 +175,116 @@ impl<A: App> Core<A> {
         self.topics.touch(subscription.lane);
     }
 
-    /// Publishes to all subscribers of a topic, on all shards.
+    /// Publishes the same bytes to all subscribers of a topic, on all shards.
     pub(crate) fn publish(
         &mut self,
         name: &str,
-        opcode: Opcode,
-        payload: &[u8],
+        message: Message<'_>,
         exclude: Option<ConnectionId>,
     ) {
         self.counters.published += 1;
-        if self.shared.placement.shards() > 1 {
-            self.publish_elsewhere(name, opcode, payload, exclude);
-        }
-        self.publish_here(name, opcode, payload, exclude);
-    }
-
-    fn publish_elsewhere(
-        &mut self,
-        name: &str,
-        opcode: Opcode,
-        payload: &[u8],
-        exclude: Option<ConnectionId>,
-    ) {
-        let (shared, here) = (&self.shared, self.shard);
+        let payload = message.as_bytes();
         let entry = BatchEntry {
-            opcode,
+            opcode: message.opcode(),
             bytes: payload.len(),
+            formats: Formats::ALL,
             exclude,
         };
-        let topic = (shared.placement.hash(name), name);
-        self.turn.outgoing.add(topic, entry, payload, || {
-            let mut elsewhere = false;
-            shared
-                .interest
-                .each(name, |shard| elsewhere |= shard != here);
-            elsewhere
+        let (shared, here) = (&self.shared, self.shard);
+        if shared.placement.shards() > 1 {
+            let topic = (shared.placement.hash(name), name);
+            self.turn.outgoing.add(topic, entry, payload, || {
+                !shared.interest.elsewhere(name, here).is_empty()
+            });
+        }
+        if let Some(topic) = self.topics.find(name) {
+            self.append(topic, &entry, payload);
+        }
+    }
+
+    /// Publishes a message to all subscribers of a topic, on all shards, to each in its format.
+    pub(crate) fn publish_encoded(
+        &mut self,
+        name: &str,
+        message: &mut impl Encode,
+        exclude: Option<ConnectionId>,
+    ) {
+        self.counters.published += 1;
+        let topic = self.topics.find(name);
+        let here = topic.map_or(Formats::NONE, |topic| self.topics.lane_formats(topic));
+        let shared = &self.shared;
+        let key = (shared.placement.hash(name), name);
+        let mut writings = (shared.placement.shards() > 1).then(|| {
+            // Read before the directory, so that what it says is at least as new.
+            let version = shared.interest.version();
+            let look_up = || shared.interest.elsewhere(name, self.shard);
+            self.turn.outgoing.open(key, version, look_up)
+        });
+        let elsewhere = writings.as_ref().map_or(Formats::NONE, |w| w.wanted);
+        for format in here.union(elsewhere).iter() {
+            let Some(written) = message.encode(format) else {
+                continue;
+            };
+            let payload = written.as_bytes();
+            let entry = BatchEntry {
+                opcode: written.opcode(),
+                bytes: payload.len(),
+                formats: format.into(),
+                exclude,
+            };
+            if elsewhere.contains(format)
+                && let Some(writings) = &mut writings
+            {
+                self.turn
+                    .outgoing
+                    .add_writing(key, writings, entry, payload);
+            }
+            if here.contains(format)
+                && let Some(topic) = topic
+            {
+                self.append(topic, &entry, payload);
+            }
+        }
+    }
+
+    /// Mails the application on another shard, or on this one, behind what was published to a topic.
+    pub(crate) fn mail_in_order(&mut self, shard: ShardId, name: &str, mail: A::Mail) {
+        // To this shard itself nothing is under way: what it publishes it appends at once.
+        if shard != self.shard {
+            self.mail_batch_now(name);
+        }
+        self.staged.push(Staged::Mail(shard, Mail::App(mail)));
+    }
+
+    /// Mails what this turn has published to a topic so far to those who want it, not only to one
+    /// of them: then the topic's batches reach all in the same order.
+    fn mail_batch_now(&mut self, name: &str) {
+        let topic = (self.shared.placement.hash(name), name);
+        let Some(batch) = self.turn.outgoing.take(topic) else {
+            return;
+        };
+        let (staged, here) = (&mut self.staged, self.shard);
+        batch.each_reader(&self.shared.interest, here, |shard| {
+            staged.push(Staged::Mail(shard, Mail::Publish(Arc::clone(&batch))));
         });
     }
 
     /// Appends to the logs of this shard what another has published.
     pub(crate) fn publish_batch(&mut self, batch: &Batch) {
+        let Some(topic) = self.topics.find(&batch.topic) else {
+            return;
+        };
         let mut rest = &batch.payloads[..];
         for entry in &batch.entries {
             let (payload, after) = rest.split_at(entry.bytes);
             rest = after;
-            self.publish_here(&batch.topic, entry.opcode, payload, entry.exclude);
+            self.append(topic, entry, payload);
         }
     }
 
-    fn publish_here(
-        &mut self,
-        name: &str,
-        opcode: Opcode,
-        payload: &[u8],
-        exclude: Option<ConnectionId>,
-    ) {
-        let Some(topic) = self.topics.find(name) else {
-            return;
-        };
-        let excluded = exclude.and_then(|id| self.resolve(id));
+    /// Appends a message to the logs of those lanes of a topic whose format it is in.
+    fn append(&mut self, topic: u32, entry: &BatchEntry, payload: &[u8]) {
+        let excluded = entry.exclude.and_then(|id| self.resolve(id));
         let lanes = self
             .topics
             .topics
@@ -207,7 +293,10 @@ impl<A: App> Core<A> {
         for index in lanes.unwrap_or_default() {
             let Topics { lanes, pool, .. } = &mut self.topics;
             let lane = lanes.get_mut(index).expect("a topic's lanes are there");
-            let frame = self.encoder.encode(opcode, payload, lane.window_bits);
+            if !entry.formats.contains(lane.format) {
+                continue;
+            }
+            let frame = self.encoder.encode(entry.opcode, payload, lane.window_bits);
             let start = lane.log.head();
             lane.log.append(pool, frame.len(), |out| frame.write(out));
             self.counters.appended += 1;

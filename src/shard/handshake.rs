@@ -316,13 +316,14 @@ impl<A: App> Shard<A> {
         connection.data = accept.data;
         connection.message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
         connection.window_bits = handshake.deflate.map(|deflate| deflate.server_window_bits);
+        connection.format = accept.format;
         (connection.heard_s, connection.moment_s) = (second, second);
         core.users.attach(&user, slot, &mut core.connections);
         core.open += 1;
         core.counters.opened += 1;
         outbox.promote(slot);
         core.queue_first(slot, |out| response.write(out));
-        core.enlist(slot, EVERYBODY);
+        core.enlist(slot, EVERYBODY, accept.format);
         core.schedule(slot);
         self.app.open(&mut Socket {
             core: &mut self.core,

@@ -167,7 +167,11 @@ impl<A: App> Core<A> {
         match due {
             Due::Nothing | Due::PhaseEnded => {}
             Due::Ping => {
-                self.send_control(slot, Opcode::Ping, b"");
+                // Of several pings a peer may answer the latest alone (RFC 6455 section 5.5.3): this
+                // one asks for the awaited pong again.
+                let nonce = self.barriers.nonce_in_flight(slot);
+                let payload = nonce.as_ref().map_or(&[][..], |nonce| nonce);
+                self.send_control(slot, Opcode::Ping, payload);
                 if let Some(connection) = self.connection_mut(slot) {
                     connection.marks.pinged = true;
                 }

@@ -69,6 +69,7 @@ impl<A: App> Core<A> {
         };
         connection.phase = phase;
         connection.held = None;
+        self.barriers.remove(slot);
         self.open -= 1;
         self.counters.closed += 1;
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use super::app::{Accept, App};
 use super::context::Context;
 use super::event::Descriptor;
+use super::format::Formats;
+use super::interest::Interest;
 use crate::http::Refusal;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, ShardId};
 use crate::ws::{CloseCode, Opcode};
 
 /// Something to be done on a shard, with its application.
@@ -94,17 +96,48 @@ pub struct Batch {
     pub topic: String,
     /// The payloads, one after the other.
     pub payloads: Vec<u8>,
-    /// One entry a message.
+    /// One entry a message; of a message in several writings one each, in a row.
     pub entries: Vec<BatchEntry>,
 }
 
-/// One message of a [`Batch`].
+impl Batch {
+    /// The formats of all of its messages.
+    pub(crate) fn formats(&self) -> Formats {
+        let mut formats = Formats::NONE;
+        for entry in &self.entries {
+            formats = formats.union(entry.formats);
+            if formats == Formats::ALL {
+                break;
+            }
+        }
+        formats
+    }
+
+    /// Names the shards other than `here` that want something of it, ascending.
+    pub(crate) fn each_reader(
+        &self,
+        interest: &Interest,
+        here: ShardId,
+        mut reader: impl FnMut(ShardId),
+    ) {
+        let formats = self.formats();
+        interest.each(&self.topic, |shard, wanted| {
+            if shard != here && wanted.intersects(formats) {
+                reader(shard);
+            }
+        });
+    }
+}
+
+/// One message of a [`Batch`], or one writing of it.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchEntry {
     /// Text or binary.
     pub opcode: Opcode,
     /// Payload length, bytes.
     pub bytes: usize,
+    /// Only subscribers in these formats are to have it.
+    pub formats: Formats,
     /// The connection that is not to have it.
     pub exclude: Option<ConnectionId>,
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod barrier;
 pub mod codes;
 mod connection;
 mod context;
@@ -20,7 +21,9 @@ mod core;
 mod encode;
 mod event;
 mod fanout;
+mod format;
 mod handshake;
+mod interest;
 mod keepalive;
 mod lifecycle;
 pub mod log;
@@ -39,13 +42,15 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
+pub use barrier::Proof;
 pub use context::{Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
+pub use format::{Encode, Format, Formats};
+pub use interest::Interest;
 pub use mail::{Arrival, Batch, BatchEntry, Frame, Handshake, Mail, ServiceRequest, Work};
 pub use options::{Compression, OnUserLimit, Options, SlowPolicy};
 pub use outbox::{Outbox, PIECES_MAX, Sink};
-pub use topics::Interest;
 pub use users::Placement;
 
 pub(crate) use self::core::EVERYBODY;
@@ -124,10 +129,8 @@ impl<A: App> Shard<A> {
         } = &mut self.core;
         // Asked only now: somebody may have subscribed since the batch was begun.
         turn.outgoing.mail(|batch| {
-            shared.interest.each(&batch.topic, |shard| {
-                if shard != *here {
-                    outbox.mail(shard, Mail::Publish(Arc::clone(batch)));
-                }
+            batch.each_reader(&shared.interest, *here, |shard| {
+                outbox.mail(shard, Mail::Publish(Arc::clone(batch)));
             });
         });
     }
@@ -160,6 +163,12 @@ impl<A: App> Shard<A> {
                     core: &mut self.core,
                     slot,
                 });
+            }
+        }
+        while let Some((slot, token)) = self.core.written.pop() {
+            if self.core.in_phase(slot, Phase::Open) {
+                let core = &mut self.core;
+                self.app.passed(&mut Socket { core, slot }, token);
             }
         }
         self.settle_staged(outbox);
@@ -219,6 +228,10 @@ impl<A: App> Shard<A> {
         assert!(
             core.turn.composed.is_empty() && core.staged.is_empty(),
             "work is left"
+        );
+        assert!(
+            core.barriers.is_empty() && core.written.is_empty(),
+            "barriers are left"
         );
         assert_eq!(core.counters.opened, core.counters.closed);
     }
@@ -418,6 +431,7 @@ impl<A: App> Shard<A> {
         due.shrink_to(DUE_KEPT);
         self.due = due;
         self.core.queues.trim();
+        self.core.barriers.trim();
         self.app.tick(&mut Context {
             core: &mut self.core,
         });
@@ -475,7 +489,12 @@ fn deliver<A: App>(app: &mut A, core: &mut Core<A>, slot: Slot, incoming: Incomi
         Incoming::Text(text) => Message::Text(text),
         Incoming::Binary(bytes) => Message::Binary(bytes),
         Incoming::Ping(payload) => return core.send_control(slot, Opcode::Pong, payload),
-        Incoming::Pong(_) => return,
+        Incoming::Pong(payload) => {
+            if let Some(token) = core.pong_received(slot, payload) {
+                app.passed(&mut Socket { core, slot }, token);
+            }
+            return;
+        }
         Incoming::Close(close) => {
             let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
             return core.begin_close(slot, code, reason);

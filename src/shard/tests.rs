@@ -1,6 +1,8 @@
-//! One shard at a time, driven by hand: policies, deadlines (`time`), and a test for each defect that
-//! the simulator found.
+//! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
+//! formats and mail between shards (`formats`), and a test for each defect that the simulator found.
 
+mod barrier;
+mod formats;
 mod time;
 
 use std::cell::RefCell;
@@ -16,14 +18,15 @@ use crate::ws::{Decoder, Header, MaskingKey, client_frame_into};
 /// What the application was told, one line a callback.
 type Diary = Rc<RefCell<Vec<String>>>;
 
-/// Does what a message says: `sub T`, `unsub T`, `pub T n` (n bytes), else answers the same.
+/// Does what a message says: `sub T`, `sub T f` (in format f), `unsub T`, `pub T n` (n bytes),
+/// `written n` and `pong n` (a barrier with token n), `close`, else answers the same.
 struct Scripted {
     diary: Diary,
 }
 
 impl App for Scripted {
     type Data = ();
-    type Mail = ();
+    type Mail = &'static str;
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
         match request.path() {
@@ -51,11 +54,17 @@ impl App for Scripted {
             ["sub", topic] => {
                 let _ = socket.subscribe(topic);
             }
+            ["sub", topic, format] => {
+                let format = Format(format.parse().unwrap());
+                let _ = socket.subscribe_as(topic, format);
+            }
             ["unsub", topic] => drop(socket.unsubscribe(topic)),
             ["pub", topic, bytes] => {
                 let bytes: usize = bytes.parse().unwrap();
                 socket.publish(topic, "x".repeat(bytes).as_str());
             }
+            ["written", token] => socket.barrier(token.parse().unwrap(), Proof::Written),
+            ["pong", token] => socket.barrier(token.parse().unwrap(), Proof::Pong),
             ["close"] => socket.close(CloseCode::NORMAL, "done"),
             _ => drop(socket.send(text)),
         }
@@ -69,6 +78,15 @@ impl App for Scripted {
         self.diary
             .borrow_mut()
             .push(format!("lagged {topic} {missed_bytes}"));
+    }
+
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        assert!(socket.is_open());
+        self.diary.borrow_mut().push(format!("passed {token}"));
+    }
+
+    fn mail(&mut self, _context: &mut Context<'_, Self>, mail: &'static str) {
+        self.diary.borrow_mut().push(format!("mail {mail}"));
     }
 
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, reason: &str) {
@@ -87,6 +105,7 @@ struct Recorder {
     shut: BTreeSet<Slot>,
     closed: BTreeSet<Slot>,
     discarded: usize,
+    mails: Vec<(ShardId, Mail<Scripted>)>,
 }
 
 impl Outbox<Scripted> for Recorder {
@@ -124,7 +143,9 @@ impl Outbox<Scripted> for Recorder {
         assert!(self.closed.insert(slot));
     }
 
-    fn mail(&mut self, _to: ShardId, _mail: Mail<Scripted>) {}
+    fn mail(&mut self, to: ShardId, mail: Mail<Scripted>) {
+        self.mails.push((to, mail));
+    }
 
     fn service(
         &mut self,
@@ -134,23 +155,29 @@ impl Outbox<Scripted> for Recorder {
     }
 }
 
-/// What sockets have taken. One that is full takes nothing.
+/// What sockets have taken. One that is full takes nothing; one that has `room` takes so many bytes of
+/// its next send.
 #[derive(Default)]
 struct Sockets {
     written: BTreeMap<Slot, Vec<u8>>,
     full: BTreeSet<Slot>,
-    shorts: Vec<Slot>,
+    room: BTreeMap<Slot, usize>,
+    shorts: Vec<(Slot, usize)>,
 }
 
 impl<'a> Sink<'a> for Sockets {
     fn send(&mut self, slot: Slot, pieces: &[&'a [u8]]) {
+        assert!((1..=PIECES_MAX).contains(&pieces.len()));
         if self.full.contains(&slot) {
-            return self.shorts.push(slot);
+            return self.shorts.push((slot, 0));
         }
-        let written = self.written.entry(slot).or_default();
-        pieces
-            .iter()
-            .for_each(|piece| written.extend_from_slice(piece));
+        let mut bytes = pieces.concat();
+        if let Some(room) = self.room.remove(&slot) {
+            assert!(room < bytes.len());
+            bytes.truncate(room);
+            self.shorts.push((slot, room));
+        }
+        self.written.entry(slot).or_default().extend(bytes);
     }
 }
 
@@ -166,6 +193,10 @@ struct Rig {
 
 impl Rig {
     fn new(options: Options) -> Self {
+        Self::one_of(Shared::new(options, 1, 1), ShardId(0))
+    }
+
+    fn one_of(shared: Arc<Shared>, shard: ShardId) -> Self {
         let diary = Diary::default();
         let app = Scripted {
             diary: Rc::clone(&diary),
@@ -175,7 +206,7 @@ impl Rig {
             unix_ms: 1_767_225_600_000,
         };
         Self {
-            shard: Shard::new(ShardId(0), Shared::new(options, 1, 1), app, 100, now, 1),
+            shard: Shard::new(shard, shared, app, 100, now, 1),
             outbox: Recorder::default(),
             sockets: Sockets::default(),
             diary,
@@ -188,11 +219,17 @@ impl Rig {
         self.shard.handle(self.now, event, &mut self.outbox);
     }
 
+    /// Does something between two events.
+    fn run(&mut self, work: impl FnOnce(&mut Context<'_, Scripted>) + Send + 'static) {
+        let work: Work<Scripted> = Box::new(move |_, context| work(context));
+        self.handle(Event::Mail(Mail::Run(work)));
+    }
+
     fn turn(&mut self) {
         self.shard.prepare(&mut self.outbox);
         self.shard.flush(&mut self.sockets);
-        for slot in std::mem::take(&mut self.sockets.shorts) {
-            self.shard.short(slot, 0, &mut self.outbox);
+        for (slot, taken) in std::mem::take(&mut self.sockets.shorts) {
+            self.shard.short(slot, taken, &mut self.outbox);
         }
         self.shard.flushed(&mut self.outbox);
     }
@@ -533,8 +570,7 @@ fn nobody_can_name_the_topic_of_everybody() {
     rig.say(ben, &format!("unsub {everybody}"));
     rig.turn();
     assert_eq!((rig.frames(ann), rig.frames(ben)), (vec![], vec![]));
-    let broadcast: Work<Scripted> = Box::new(|_, context| context.broadcast("all of you", None));
-    rig.handle(Event::Mail(Mail::Run(broadcast)));
+    rig.run(|context| context.broadcast("all of you", None));
     rig.turn();
     assert_eq!(rig.frames(ben), ["10 B"]);
 }

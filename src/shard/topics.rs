@@ -1,68 +1,21 @@
-//! Topic → subscribers. A topic has one *lane* per encoding that its subscribers need: the plain
-//! one, and one per deflate window size. Each lane has a log of encoded frames and a dense array of
-//! the slots that are up to date with it; whoever is not has a cursor.
+//! Topic → subscribers. A topic has one *lane* per encoding that its subscribers need: a format of
+//! the application's, plain or compressed with some deflate window size. Each lane has a log of
+//! encoded frames and a dense array of the slots that are up to date with it; whoever is not has a
+//! cursor.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use foldhash::SharedSeed;
-use foldhash::fast::SeedableRandomState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use smallvec::SmallVec;
 
 use super::connection::Place;
+use super::format::{Format, Formats};
 use super::log::{ChunkPool, Log};
 use super::users::Placement;
 use crate::collections::Slab;
-use crate::id::{ShardId, Slot};
+use crate::id::Slot;
 use crate::ws::WindowBits;
-
-/// Which shards have subscribers of which topic: the one map that shards share. It is written at a
-/// shard's first and last subscriber of a topic and read on publish.
-#[derive(Debug)]
-pub struct Interest {
-    shards: DashMap<Arc<str>, SmallVec<[ShardId; 8]>, SeedableRandomState>,
-}
-
-impl Interest {
-    /// An empty directory. `seed` keeps anybody from choosing names that collide.
-    pub fn new(seed: u64) -> Self {
-        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
-        Self {
-            shards: DashMap::with_hasher(hasher),
-        }
-    }
-
-    pub(crate) fn add(&self, topic: &Arc<str>, shard: ShardId) {
-        let mut shards = self.shards.entry(Arc::clone(topic)).or_default();
-        if let Err(place) = shards.binary_search(&shard) {
-            shards.insert(place, shard);
-        }
-    }
-
-    pub(crate) fn remove(&self, topic: &str, shard: ShardId) {
-        if let Some(mut shards) = self.shards.get_mut(topic) {
-            shards.retain(|&mut other| other != shard);
-        }
-        self.shards.remove_if(topic, |_, shards| shards.is_empty());
-    }
-
-    /// The shards with subscribers of `topic`, ascending.
-    pub fn shards(&self, topic: &str) -> SmallVec<[ShardId; 8]> {
-        let mut shards = SmallVec::new();
-        self.each(topic, |shard| shards.push(shard));
-        shards
-    }
-
-    /// Names the shards with subscribers of `topic`, ascending. A part of the directory is locked
-    /// meanwhile: `each` must not come back here.
-    pub(crate) fn each(&self, topic: &str, each: impl FnMut(ShardId)) {
-        if let Some(shards) = self.shards.get(topic) {
-            shards.iter().copied().for_each(each);
-        }
-    }
-}
 
 /// A subscriber with a cursor of its own.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +43,7 @@ pub(crate) struct Lane {
     pub(crate) topic: u32,
     /// `None`: plain; else compressed with this LZ77 window.
     pub(crate) window_bits: Option<WindowBits>,
+    pub(crate) format: Format,
     pub(crate) log: Log,
     /// Up to date up to `turn_start`, and not blocked.
     pub(crate) live: Vec<Slot>,
@@ -152,13 +106,18 @@ pub(crate) struct Topic {
     pub(crate) lanes: SmallVec<[u32; 2]>,
 }
 
-/// The topics that have a subscriber on this shard.
+/// A format in which a topic is held, and how many times: at least once.
+type Hold = (Format, usize);
+
+/// The topics that have a subscriber on this shard, or are held.
 #[derive(Debug)]
 pub(crate) struct Topics {
     placement: Placement,
     by_name: HashTable<u32>,
     pub(crate) topics: Slab<Topic>,
     pub(crate) lanes: Slab<Lane>,
+    /// By topic: of nearly all nobody holds any.
+    holds: HashMap<u32, SmallVec<[Hold; 1]>>,
     pub(crate) pool: ChunkPool,
     /// The lanes that this turn has touched.
     pub(crate) dirty: Vec<u32>,
@@ -171,6 +130,7 @@ impl Topics {
             by_name: HashTable::new(),
             topics: Slab::with_capacity_max(u32::MAX),
             lanes: Slab::with_capacity_max(u32::MAX),
+            holds: HashMap::new(),
             pool: ChunkPool::default(),
             dirty: Vec::new(),
         }
@@ -185,10 +145,10 @@ impl Topics {
         self.by_name.find(self.placement.hash(name), same).copied()
     }
 
-    /// Finds a topic or makes it; `true` if it is new.
-    pub(crate) fn find_or_insert(&mut self, name: &str) -> (u32, bool) {
+    /// Finds a topic or makes it.
+    pub(crate) fn find_or_insert(&mut self, name: &str) -> u32 {
         if let Some(index) = self.find(name) {
-            return (index, false);
+            return index;
         }
         let topic = Topic {
             name: name.into(),
@@ -206,11 +166,16 @@ impl Topics {
                     .get(index)
                     .map_or(0, |topic| placement.hash(&topic.name))
             });
-        (index, true)
+        index
     }
 
-    /// Finds or makes the lane of a topic for one encoding.
-    pub(crate) fn lane_for(&mut self, topic: u32, window_bits: Option<WindowBits>) -> u32 {
+    /// Finds or makes the lane of a topic for one encoding; `true` if it is new.
+    pub(crate) fn lane_for(
+        &mut self,
+        topic: u32,
+        window_bits: Option<WindowBits>,
+        format: Format,
+    ) -> (u32, bool) {
         let lanes = &self
             .topics
             .get(topic)
@@ -219,14 +184,15 @@ impl Topics {
         let same = |&&lane: &&u32| {
             self.lanes
                 .get(lane)
-                .is_some_and(|lane| lane.window_bits == window_bits)
+                .is_some_and(|lane| (lane.window_bits, lane.format) == (window_bits, format))
         };
         if let Some(&lane) = lanes.iter().find(same) {
-            return lane;
+            return (lane, false);
         }
         let lane = Lane {
             topic,
             window_bits,
+            format,
             log: Log::default(),
             live: Vec::new(),
             laggards: Vec::new(),
@@ -244,7 +210,51 @@ impl Topics {
             .expect("just found")
             .lanes
             .push(lane);
-        lane
+        (lane, true)
+    }
+
+    /// The formats in which a topic has lanes.
+    pub(crate) fn lane_formats(&self, topic: u32) -> Formats {
+        let lanes = self.topics.get(topic).map_or(&[][..], |topic| &topic.lanes);
+        let formats = lanes.iter().map(|&lane| self.lane(lane).format.into());
+        formats.collect()
+    }
+
+    /// The formats in which a topic is wanted on this shard: by subscribers, or because it is held.
+    pub(crate) fn formats(&self, topic: u32) -> Formats {
+        let holds = self.holds.get(&topic).map_or(&[][..], |holds| holds);
+        let held: Formats = holds.iter().map(|&(format, _)| format.into()).collect();
+        held.union(self.lane_formats(topic))
+    }
+
+    /// Holds a topic once more in a format. `true` if it was not held in it.
+    pub(crate) fn hold(&mut self, topic: u32, format: Format) -> bool {
+        let holds = self.holds.entry(topic).or_default();
+        let Some((_, count)) = holds.iter_mut().find(|(held, _)| *held == format) else {
+            holds.push((format, 1));
+            return true;
+        };
+        *count += 1;
+        false
+    }
+
+    /// Takes back one hold, if there is one. `true` if it was the last in this format.
+    pub(crate) fn release(&mut self, topic: u32, format: Format) -> bool {
+        let Some(holds) = self.holds.get_mut(&topic) else {
+            return false;
+        };
+        let Some(place) = holds.iter().position(|&(held, _)| held == format) else {
+            return false;
+        };
+        holds[place].1 -= 1;
+        if holds[place].1 > 0 {
+            return false;
+        }
+        holds.swap_remove(place);
+        if holds.is_empty() {
+            self.holds.remove(&topic);
+        }
+        true
     }
 
     /// The lane, which a subscription or the turn's list keeps alive.
@@ -273,8 +283,9 @@ impl Topics {
         }
     }
 
-    /// Removes a lane without subscribers, and its topic with the last lane: then its name.
-    pub(crate) fn remove_empty_lane(&mut self, lane: u32) -> Option<Arc<str>> {
+    /// Removes a lane without subscribers, and its topic if nothing else wants it. If the lane is gone:
+    /// the topic's name, and the formats in which it is still wanted.
+    pub(crate) fn remove_empty_lane(&mut self, lane: u32) -> Option<(Arc<str>, Formats)> {
         let record = self.lanes.get(lane)?;
         if !record.live.is_empty() || !record.laggards.is_empty() {
             return None;
@@ -283,16 +294,22 @@ impl Topics {
         record.log.trim(&mut self.pool, record.log.head(), 0);
         let topic = self.topics.get_mut(record.topic)?;
         topic.lanes.retain(|other| *other != lane);
-        if !topic.lanes.is_empty() {
-            return None;
+        let name = Arc::clone(&topic.name);
+        Some((name, self.remove_unwanted(record.topic)))
+    }
+
+    /// Removes a topic that nobody subscribes to or holds. Else: the formats in which it is wanted.
+    pub(crate) fn remove_unwanted(&mut self, index: u32) -> Formats {
+        let formats = self.formats(index);
+        if formats.is_empty()
+            && let Some(topic) = self.topics.remove(index)
+        {
+            let hash = self.placement.hash(&topic.name);
+            if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == index) {
+                entry.remove();
+            }
         }
-        let index = record.topic;
-        let topic = self.topics.remove(index)?;
-        let hash = self.placement.hash(&topic.name);
-        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == index) {
-            entry.remove();
-        }
-        Some(topic.name)
+        formats
     }
 
     /// Subscribers of a topic on this shard.
@@ -312,24 +329,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interest_is_there_from_first_to_last_shard() {
-        let interest = Interest::new(7);
-        let topic: Arc<str> = "t".into();
-        interest.add(&topic, ShardId(3));
-        interest.add(&topic, ShardId(1));
-        interest.add(&topic, ShardId(3));
-        assert_eq!(interest.shards("t").as_slice(), [ShardId(1), ShardId(3)]);
-        interest.remove("t", ShardId(3));
-        interest.remove("t", ShardId(1));
-        assert!(interest.shards("t").is_empty());
-        assert!(interest.shards.is_empty(), "no name is kept");
+    fn a_topic_is_there_as_long_as_it_is_subscribed_to_or_held() {
+        let mut topics = Topics::new(Placement::new(1, 0));
+        let topic = topics.find_or_insert("t");
+        let (lane, _) = topics.lane_for(topic, None, Format(1));
+        assert_eq!(topics.lane_for(topic, None, Format(1)), (lane, false));
+        assert!(topics.lane_for(topic, None, Format(2)).1);
+        assert!(topics.hold(topic, Format(1)) && !topics.hold(topic, Format(1)));
+        for &lane in &*topics.topics.get(topic).unwrap().lanes.clone() {
+            assert!(topics.remove_empty_lane(lane).is_some());
+        }
+        assert_eq!(topics.formats(topic), Format(1).into());
+        assert!(!topics.release(topic, Format(2)) && !topics.release(topic, Format(1)));
+        assert!(topics.release(topic, Format(1)) && !topics.release(topic, Format(1)));
+        assert!(topics.remove_unwanted(topic).is_empty());
+        assert!(topics.find("t").is_none() && topics.holds.is_empty());
     }
 
     #[test]
     fn a_publisher_skips_its_own_frames_only() {
         let mut topics = Topics::new(Placement::new(1, 0));
-        let (topic, _) = topics.find_or_insert("t");
-        let lane = topics.lane_for(topic, None);
+        let topic = topics.find_or_insert("t");
+        let (lane, _) = topics.lane_for(topic, None, Format::default());
         let Topics { lanes, pool, .. } = &mut topics;
         let lane = lanes.get_mut(lane).unwrap();
         for (slot, frame) in [(1, b"aa"), (2, b"bb"), (1, b"cc"), (1, b"dd")] {

@@ -92,11 +92,13 @@ impl<A: App> Core<A> {
         let is_read_on = marks.paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
-        let mut pieces = 0;
+        // One for a barrier's ping.
+        let mut pieces = 1;
         self.compose_pieces(slot, |_| pieces += 1);
         if pieces > PIECES_MAX {
             self.settle(slot, None);
         }
+        self.plan_barrier(slot);
     }
 
     /// Sets how far each of the connection's laggard subscriptions gets this turn.
@@ -187,7 +189,7 @@ impl<A: App> Core<A> {
         }
     }
 
-    /// What one connection is sent this turn: its own queue, then its topics.
+    /// What one connection is sent this turn: its own queue, then its topics, then a barrier's ping.
     fn compose_pieces<'a>(&'a self, slot: Slot, mut piece: impl FnMut(&'a [u8])) {
         let Some(connection) = self.connection(slot) else {
             return;
@@ -212,6 +214,9 @@ impl<A: App> Core<A> {
             if start < end {
                 lane.pieces_for(slot, start, end, &mut piece);
             }
+        }
+        if let Some(ping) = self.barriers.planned_ping(slot) {
+            piece(ping);
         }
     }
 
@@ -239,6 +244,7 @@ impl<A: App> Core<A> {
             Some(laggard) => laggard.end,
             None => lane.log.head(),
         });
+        self.barriers.ping_sent(slot);
         self.block(slot, rest, outbox);
     }
 
@@ -355,6 +361,8 @@ impl<A: App> Core<A> {
         }
         if behind {
             self.compose(slot);
+        } else {
+            self.conclude_barrier(slot);
         }
         self.after_flush(slot, outbox);
     }
@@ -397,10 +405,10 @@ impl<A: App> Core<A> {
             self.counters.lagged += 1;
             self.turn.passed.push(laggard.slot);
         }
-        if let Some(topic) = self.topics.remove_empty_lane(index)
+        if let Some((topic, formats)) = self.topics.remove_empty_lane(index)
             && self.shared.placement.shards() > 1
         {
-            self.shared.interest.remove(&topic, self.shard);
+            self.shared.interest.set(&topic, self.shard, formats);
         }
     }
 

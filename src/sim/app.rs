@@ -8,9 +8,13 @@ use ::http::StatusCode;
 use super::Fault;
 use super::command::Command;
 use super::oracle::{Channel, EVERYBODY, SharedOracle, Target, Topic};
+use super::payload;
 use crate::http::Refusal;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Accept, App, Context, Message, Request, Sent, Socket, Subscribed, Upgrade};
+use crate::shard::{
+    Accept, App, Context, Encode, Format, Formats, Message, Request, Sent, Socket, Subscribed,
+    Upgrade,
+};
 use crate::ws::{CloseCode, Opcode};
 
 /// What the application keeps with a connection.
@@ -30,6 +34,21 @@ pub(super) enum AppMail {
         sequence: u64,
         topic: Topic,
         bytes: usize,
+    },
+    /// Somebody on the shard `from` wants to join a topic whose home is here.
+    Join {
+        from: ShardId,
+        id: ConnectionId,
+        client: usize,
+        topic: Topic,
+    },
+    /// The answer of the topic's home, which had published `next` messages when it was given.
+    Joined {
+        home: ShardId,
+        id: ConnectionId,
+        client: usize,
+        topic: Topic,
+        next: usize,
     },
     /// Work on the service thread is done; sends something to whoever asked for it.
     Spawned { to: ConnectionId, bytes: usize },
@@ -65,6 +84,40 @@ fn message(opcode: Opcode, payload: &[u8]) -> Message<'_> {
     }
 }
 
+/// A topic's message that differs from format to format.
+struct Writings {
+    id: usize,
+    opcode: Opcode,
+    /// With room for the mark at its end.
+    payload: Vec<u8>,
+    asked: Formats,
+}
+
+impl Writings {
+    fn new(id: usize, opcode: Opcode, mut payload: Vec<u8>) -> Self {
+        payload.push(0);
+        Self {
+            id,
+            opcode,
+            payload,
+            asked: Formats::NONE,
+        }
+    }
+}
+
+impl Encode for Writings {
+    fn encode(&mut self, format: Format) -> Option<Message<'_>> {
+        assert!(
+            !self.asked.contains(format),
+            "{format:?} is asked for twice"
+        );
+        self.asked = self.asked.union(format.into());
+        *self.payload.last_mut()? = payload::mark_of(format);
+        let is_for = payload::formats_of(self.id).contains(format);
+        is_for.then_some(message(self.opcode, &self.payload))
+    }
+}
+
 fn private_code(number: u16) -> CloseCode {
     CloseCode::new(number).expect("codes from 4000 on are the application's")
 }
@@ -89,13 +142,20 @@ impl TestApp {
     ) {
         let shard = context.shard();
         self.tell_of_closing(context);
-        let (opcode, payload) = {
+        let (id, opcode, payload) = {
             let mut oracle = self.oracle.borrow_mut();
-            let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);
-            oracle.published(shard, topic, id, exclude);
-            (opcode, payload)
+            let composed = oracle.compose(Channel::Topic(topic), bytes);
+            oracle.published(shard, topic, composed.0, exclude);
+            composed
         };
         let exclude = exclude.filter(|_| self.fault != Some(Fault::ForgetExclude));
+        if payload::is_encoded(id) {
+            let mut writings = Writings::new(id, opcode, payload);
+            return match topic {
+                EVERYBODY => context.broadcast_encoded(&mut writings, exclude),
+                topic => context.publish_encoded(&name_of(topic), &mut writings, exclude),
+            };
+        }
         match topic {
             EVERYBODY => context.broadcast(message(opcode, &payload), exclude),
             topic => context.publish(&name_of(topic), message(opcode, &payload), exclude),
@@ -158,7 +218,12 @@ impl TestApp {
                 oracle.subscription_count(client),
             )
         };
-        match socket.subscribe(&name_of(topic)) {
+        // Whoever is subscribed stays so in the format that was asked for first.
+        let format = match was {
+            false => payload::format_of(client, topic),
+            true => Format(Format::COUNT - 1),
+        };
+        match socket.subscribe_as(&name_of(topic), format) {
             Subscribed::New => self.oracle.borrow_mut().subscribed(client, topic),
             Subscribed::Already => assert!(was),
             Subscribed::TooMany => {
@@ -168,6 +233,70 @@ impl TestApp {
             other @ (Subscribed::BadTopic | Subscribed::Closed) => panic!("{other:?}"),
         }
         self.check_subscriptions(socket);
+    }
+
+    /// Subscribes by way of the topic's home: exactly what the home publishes after its answer.
+    fn join(&self, socket: &mut Socket<'_, Self>, topic: Topic) {
+        let (id, client) = (socket.id(), socket.data().client);
+        let context = &mut socket.context();
+        let (home, here) = (context.home(&name_of(topic)), context.shard());
+        if home == here {
+            let next = self.oracle.borrow().published_count(home, topic);
+            return self.joined(context, (id, client), topic, (home, next));
+        }
+        if self.fault != Some(Fault::ForgetHold) {
+            context.hold(&name_of(topic), payload::format_of(client, topic));
+        }
+        self.oracle.borrow_mut().mail_posted();
+        let mail = AppMail::Join {
+            from: here,
+            id,
+            client,
+            topic,
+        };
+        context.mail(home, mail);
+    }
+
+    /// A topic's home lets somebody join, between two messages.
+    fn let_join(
+        &self,
+        context: &mut Context<'_, Self>,
+        from: ShardId,
+        (id, client): (ConnectionId, usize),
+        topic: Topic,
+    ) {
+        self.publish(context, topic, 10, None);
+        let home = context.shard();
+        let mail = AppMail::Joined {
+            home,
+            id,
+            client,
+            topic,
+            next: self.oracle.borrow().published_count(home, topic),
+        };
+        self.oracle.borrow_mut().mail_posted();
+        match self.fault {
+            Some(Fault::JoinOutOfOrder) => context.mail(from, mail),
+            _ => context.mail_in_order(from, &name_of(topic), mail),
+        }
+        self.publish(context, topic, 10, None);
+    }
+
+    /// The home of a topic has let somebody join who may be gone by now, or subscribed.
+    fn joined(
+        &self,
+        context: &mut Context<'_, Self>,
+        (id, client): (ConnectionId, usize),
+        topic: Topic,
+        (home, next): (ShardId, usize),
+    ) {
+        let format = payload::format_of(client, topic);
+        let subscribed = context
+            .socket(id)
+            .map(|mut socket| socket.subscribe_as(&name_of(topic), format));
+        if subscribed == Some(Subscribed::New) {
+            self.oracle.borrow_mut().joined(client, topic, home, next);
+        }
     }
 
     fn unsubscribe(&self, socket: &mut Socket<'_, Self>, topic: Topic) {
@@ -198,6 +327,7 @@ impl TestApp {
     fn obey(&mut self, socket: &mut Socket<'_, Self>, command: Command) {
         match command {
             Command::Subscribe(topic) => self.subscribe(socket, topic),
+            Command::Join(topic) => self.join(socket, topic),
             Command::Unsubscribe(topic) => self.unsubscribe(socket, topic),
             Command::Publish {
                 topic,
@@ -239,6 +369,11 @@ impl TestApp {
             Command::CloseSilently => socket.close(CloseCode::NO_STATUS, ""),
             Command::Terminate => socket.terminate(),
             Command::Ping => socket.ping(b"are you there?"),
+            Command::Prove(proof) => {
+                let client = socket.data().client;
+                let token = self.oracle.borrow_mut().barrier(client, proof);
+                socket.barrier(token, proof);
+            }
             Command::Spawn { bytes } => {
                 let to = socket.id();
                 socket
@@ -262,12 +397,17 @@ impl TestApp {
         }
         let shard = socket.context().shard();
         self.tell_of_closing(&mut socket.context());
-        let (opcode, payload) = {
+        let (id, opcode, payload) = {
             let mut oracle = self.oracle.borrow_mut();
-            let (id, opcode, payload) = oracle.compose(Channel::Topic(topic), bytes);
-            oracle.published(shard, topic, id, exclude);
-            (opcode, payload)
+            let composed = oracle.compose(Channel::Topic(topic), bytes);
+            oracle.published(shard, topic, composed.0, exclude);
+            composed
         };
+        if payload::is_encoded(id) {
+            let mut writings = Writings::new(id, opcode, payload);
+            let context = &mut socket.context();
+            return context.publish_encoded(&name_of(topic), &mut writings, exclude);
+        }
         socket.publish(&name_of(topic), message(opcode, &payload));
     }
 
@@ -318,6 +458,7 @@ impl App for TestApp {
             compressed: head.header("sec-websocket-extensions").is_some(),
         });
         accept.user = parameter("user").map(String::from);
+        accept.format = payload::format_of(client, EVERYBODY);
         let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden", "not today");
         match parameter("mode").as_deref() {
             None => accept.into(),
@@ -333,6 +474,8 @@ impl App for TestApp {
         let (id, user) = (socket.id(), socket.user().clone());
         let Data { client, compressed } = *socket.data();
         assert_eq!(socket.context().home(&user), socket.context().shard());
+        let youngest = socket.context().connections_of(&user).last().copied();
+        assert_eq!(youngest, Some(id));
         self.oracle
             .borrow_mut()
             .opened(client, id, &user, compressed);
@@ -364,6 +507,15 @@ impl App for TestApp {
         self.reply(socket, 10);
     }
 
+    fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
+        let client = socket.data().client;
+        assert!(socket.is_open());
+        self.oracle.borrow_mut().passed(client, token);
+        if client.is_multiple_of(2) {
+            self.reply(socket, 10);
+        }
+    }
+
     fn close(&mut self, socket: &mut Socket<'_, Self>, code: CloseCode, _reason: &str) {
         let client = socket.data().client;
         assert!(!socket.is_open() && !socket.user().is_empty());
@@ -390,6 +542,22 @@ impl App for TestApp {
                     "mail from shard {from} is out of order"
                 );
                 self.publish(context, topic, bytes, None);
+            }
+            AppMail::Join {
+                from,
+                id,
+                client,
+                topic,
+            } => self.let_join(context, from, (id, client), topic),
+            AppMail::Joined {
+                home,
+                id,
+                client,
+                topic,
+                next,
+            } => {
+                self.joined(context, (id, client), topic, (home, next));
+                context.release(&name_of(topic), payload::format_of(client, topic));
             }
             AppMail::Spawned { to, bytes } => {
                 let target = Target::Connection(to);

@@ -341,6 +341,7 @@ impl Client {
             0 => self.ping(prng),
             1 if prng.chance(20) => self.say_close(prng.chance(70), prng),
             2 if prng.chance(settings.weights.violation) => self.break_a_rule(prng),
+            3 if prng.chance(20) => self.frame(Opcode::Pong, true, false, b"unasked!", prng),
             _ => {
                 let command = Command::draw(prng, settings, clients);
                 self.say(&command, prng, settings, codec);

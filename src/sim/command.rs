@@ -3,11 +3,14 @@
 use super::oracle::Topic;
 use super::prng::Prng;
 use super::settings::Settings;
+use crate::shard::Proof;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Subscribe(Topic),
+    /// Subscribes by way of the topic's home.
+    Join(Topic),
     Unsubscribe(Topic),
     /// As the client: it may be left out itself.
     Publish {
@@ -45,6 +48,8 @@ pub(super) enum Command {
     CloseSilently,
     Terminate,
     Ping,
+    /// To find out whether everything so far is written or has arrived.
+    Prove(Proof),
     Spawn {
         bytes: usize,
     },
@@ -58,6 +63,7 @@ pub(super) enum Command {
 #[derive(Clone, Copy)]
 enum Verb {
     Subscribe,
+    Join,
     Unsubscribe,
     Publish,
     PublishToAll,
@@ -70,6 +76,7 @@ enum Verb {
     CloseSilently,
     Terminate,
     Ping,
+    Prove,
     Spawn,
     Mail,
 }
@@ -78,7 +85,8 @@ impl Command {
     /// Something at random, among so many clients.
     pub(super) fn draw(prng: &mut Prng, settings: &Settings, clients: usize) -> Self {
         let verb = prng.weighted(&[
-            (25, Verb::Subscribe),
+            (18, Verb::Subscribe),
+            (9, Verb::Join),
             (8, Verb::Unsubscribe),
             (30, Verb::Publish),
             (8, Verb::PublishToAll),
@@ -91,6 +99,7 @@ impl Command {
             (1, Verb::CloseSilently),
             (1, Verb::Terminate),
             (3, Verb::Ping),
+            (12, Verb::Prove),
             (4, Verb::Spawn),
             (6, Verb::Mail),
         ]);
@@ -107,6 +116,7 @@ impl Command {
         let topic_or_everybody = if prng.chance(10) { 0 } else { topic };
         match verb {
             Verb::Subscribe => Self::Subscribe(topic),
+            Verb::Join => Self::Join(topic),
             Verb::Unsubscribe => Self::Unsubscribe(topic),
             Verb::Publish => Self::Publish {
                 topic: topic_or_everybody,
@@ -137,6 +147,7 @@ impl Command {
             Verb::CloseSilently => Self::CloseSilently,
             Verb::Terminate => Self::Terminate,
             Verb::Ping => Self::Ping,
+            Verb::Prove => Self::Prove(prng.pick(&[Proof::Pong, Proof::Pong, Proof::Written])),
             Verb::Spawn => Self::Spawn { bytes },
             Verb::Mail => Self::Mail {
                 shard: prng.number(0..4),
@@ -150,6 +161,7 @@ impl Command {
     pub(super) fn encode(&self, sequence: u64, filler: &str) -> String {
         let words = match self {
             Self::Subscribe(topic) => format!("subscribe {topic}"),
+            Self::Join(topic) => format!("join {topic}"),
             Self::Unsubscribe(topic) => format!("unsubscribe {topic}"),
             Self::Publish {
                 topic,
@@ -166,6 +178,8 @@ impl Command {
             Self::CloseSilently => "close-silently".to_owned(),
             Self::Terminate => "terminate".to_owned(),
             Self::Ping => "ping".to_owned(),
+            Self::Prove(Proof::Written) => "prove-written".to_owned(),
+            Self::Prove(Proof::Pong) => "prove-pong".to_owned(),
             Self::Spawn { bytes } => format!("spawn {bytes}"),
             Self::Mail {
                 shard,
@@ -190,6 +204,7 @@ impl Command {
         let sequence = word().parse().expect("a sequence number");
         let command = match word() {
             "subscribe" => Self::Subscribe(number(word())),
+            "join" => Self::Join(number(word())),
             "unsubscribe" => Self::Unsubscribe(number(word())),
             "publish" => Self::Publish {
                 topic: number(word()),
@@ -223,6 +238,8 @@ impl Command {
             "close-silently" => Self::CloseSilently,
             "terminate" => Self::Terminate,
             "ping" => Self::Ping,
+            "prove-written" => Self::Prove(Proof::Written),
+            "prove-pong" => Self::Prove(Proof::Pong),
             "spawn" => Self::Spawn {
                 bytes: number(word()),
             },

@@ -361,6 +361,11 @@ impl<'b> Sink<'b> for Taker<'_> {
             Some(Fault::DropPiece) if taken < bytes => Some(self.prng.number(0..pieces.len())),
             _ => None,
         };
+        let mut pieces = pieces.to_vec();
+        let is_ping = |piece: &&[u8]| piece.len() == 10 && piece.starts_with(b"\x89\x08");
+        if fault == Some(Fault::PingAhead) && taken == bytes && pieces.last().is_some_and(is_ping) {
+            pieces.rotate_right(1);
+        }
         let mut rest = taken;
         for (index, piece) in pieces.iter().enumerate() {
             let portion = rest.min(piece.len());

@@ -47,6 +47,12 @@ pub enum Fault {
     ForgetExclude,
     /// Mail between two shards overtakes other mail.
     ReorderMail,
+    /// A barrier's ping goes out ahead of what it is to prove.
+    PingAhead,
+    /// The answer to a join is mailed without regard to what was published.
+    JoinOutOfOrder,
+    /// A topic is not held while somebody joins.
+    ForgetHold,
 }
 
 /// What a run came to: to see that it was not idle.
@@ -58,6 +64,8 @@ pub struct Summary {
     pub received: u64,
     /// Gaps that slow subscribers were told of, and found.
     pub gaps: u64,
+    /// Barriers of which the application was told.
+    pub passed: u64,
 }
 
 /// Lives through the run of one seed.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::payload;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Options, SlowPolicy, codes};
+use crate::shard::{Format, Formats, Options, Proof, SlowPolicy, codes};
 use crate::ws::{CloseCode, Opcode, server_header_bytes};
 
 /// The oracle, as the world, the applications and the drivers share it.
@@ -38,6 +38,8 @@ struct Message {
     channel: Channel,
     opcode: Opcode,
     bytes: usize,
+    /// Of a topic's: the shard that has published it, and the how-manieth there of this topic it is.
+    published: Option<(ShardId, usize)>,
     /// It acknowledges that a subscription has ended: topic, and which of its client's it was.
     ends: Option<(Topic, usize)>,
 }
@@ -46,6 +48,8 @@ struct Message {
 #[derive(Clone, Copy, Debug)]
 struct Due {
     message: MessageId,
+    /// How many messages had become due to the client before it.
+    place: u64,
     /// Which of the client's subscriptions to the topic it belongs to.
     subscription: usize,
     /// It may be missing, because the connection was slow or is gone.
@@ -62,6 +66,22 @@ struct Lag {
     gap_bytes: u64,
 }
 
+/// A barrier of which the application has not been told.
+#[derive(Clone, Copy, Debug)]
+struct Barrier {
+    proof: Proof,
+    /// How many messages had become due to the client before it.
+    place: u64,
+}
+
+/// A subscription by way of the topic's home: all that the home publishes from some message on.
+#[derive(Clone, Copy, Debug)]
+struct Joined {
+    home: ShardId,
+    /// So many of the home's publications are not for it any more.
+    next: usize,
+}
+
 /// What is known of one client's connection.
 #[derive(Debug)]
 struct Peer {
@@ -76,7 +96,14 @@ struct Peer {
     /// It was, at some time.
     was_blocked: bool,
     topics: BTreeSet<Topic>,
+    joined: BTreeMap<Topic, Joined>,
     due: BTreeMap<Channel, VecDeque<Due>>,
+    /// How many messages have become due.
+    due_count: u64,
+    /// By token.
+    barriers: BTreeMap<u64, Barrier>,
+    /// So many of the first messages were taken by the kernel: not even a slow peer may miss them.
+    written: u64,
     /// Published on another shard while subscribed here: the mail is due.
     on_its_way: BTreeSet<(Topic, MessageId)>,
     lags: BTreeMap<Topic, Lag>,
@@ -92,12 +119,17 @@ pub(super) struct Oracle {
     options: Options,
     roomy_queues: bool,
     messages: Vec<Message>,
+    /// What each shard has published to each topic.
+    published: BTreeMap<(ShardId, Topic), Vec<MessageId>>,
     peers: BTreeMap<usize, Peer>,
     /// Mails that were sent through a context and have not been delivered.
     mails_due: i64,
     pub(super) messages_in: Vec<u64>,
     pub(super) received: u64,
     pub(super) gaps: u64,
+    pub(super) passed: u64,
+    /// The newest token of a barrier.
+    token: u64,
 }
 
 impl Oracle {
@@ -106,11 +138,14 @@ impl Oracle {
             options,
             roomy_queues,
             messages: Vec::new(),
+            published: BTreeMap::new(),
             peers: BTreeMap::new(),
             mails_due: 0,
             messages_in: vec![0; usize::from(shards)],
             received: 0,
             gaps: 0,
+            passed: 0,
+            token: 0,
         }
     }
 
@@ -140,6 +175,7 @@ impl Oracle {
             channel,
             opcode,
             bytes,
+            published: None,
             ends: None,
         });
         (id, opcode, payload)
@@ -169,7 +205,11 @@ impl Oracle {
             blocked: false,
             was_blocked: false,
             topics: BTreeSet::from([EVERYBODY]),
+            joined: BTreeMap::new(),
             due: BTreeMap::new(),
+            due_count: 0,
+            barriers: BTreeMap::new(),
+            written: 0,
             on_its_way: BTreeSet::new(),
             lags: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -235,15 +275,24 @@ impl Oracle {
         assert!(fresh, "client {client} was subscribed to {topic} already");
     }
 
+    /// A client is subscribed by way of the topic's home, which had published `next` messages.
+    pub(super) fn joined(&mut self, client: usize, topic: Topic, home: ShardId, next: usize) {
+        self.subscribed(client, topic);
+        self.peer(client)
+            .joined
+            .insert(topic, Joined { home, next });
+    }
+
     pub(super) fn unsubscribed(&mut self, client: usize, topic: Topic) {
         let peer = self.peer(client);
         assert!(peer.topics.remove(&topic));
+        peer.joined.remove(&topic);
         *peer.ended.entry(topic).or_default() += 1;
         peer.on_its_way.retain(|&(other, _)| other != topic);
         if peer.blocked
             && let Some(due) = peer.due.get_mut(&Channel::Topic(topic))
         {
-            forgive(due);
+            forgive(due, peer.written);
         }
     }
 
@@ -263,26 +312,54 @@ impl Oracle {
         message: MessageId,
         exclude: Option<ConnectionId>,
     ) {
-        self.appended(shard, topic, message, exclude);
-        for peer in self.peers.values_mut() {
-            if peer.id.shard() != shard && peer.topics.contains(&topic) && Some(peer.id) != exclude
-            {
+        let published = self.published.entry((shard, topic)).or_default();
+        self.messages[message].published = Some((shard, published.len()));
+        published.push(message);
+        let formats = payload::formats_of(message);
+        self.appended(shard, topic, message, formats, exclude);
+        for (&client, peer) in &mut self.peers {
+            let is_for = formats.contains(payload::format_of(client, topic));
+            let is_elsewhere = peer.id.shard() != shard && peer.topics.contains(&topic);
+            if is_for && is_elsewhere && Some(peer.id) != exclude {
                 peer.on_its_way.insert((topic, message));
             }
         }
     }
 
-    /// A message has reached `shard`: it is due to the topic's subscribers there.
+    /// How many messages a shard has published to a topic.
+    pub(super) fn published_count(&self, shard: ShardId, topic: Topic) -> usize {
+        self.published.get(&(shard, topic)).map_or(0, Vec::len)
+    }
+
+    /// A message has reached `shard`, for subscribers in `formats`: it is due to those there.
     pub(super) fn appended(
         &mut self,
         shard: ShardId,
         topic: Topic,
         message: MessageId,
+        formats: Formats,
         exclude: Option<ConnectionId>,
     ) {
-        for peer in self.peers.values_mut() {
-            if peer.id.shard() != shard || !peer.topics.contains(&topic) {
+        let Self {
+            published, peers, ..
+        } = self;
+        for (&client, peer) in peers {
+            let format = payload::format_of(client, topic);
+            let is_here = peer.id.shard() == shard && peer.topics.contains(&topic);
+            if !is_here || !formats.contains(format) {
                 continue;
+            }
+            if let Some(joined) = peer.joined.get_mut(&topic)
+                && let Some((home, place)) = self.messages[message].published
+                && joined.home == home
+            {
+                let next = joined.next_of(&published[&(home, topic)], format);
+                assert_eq!(
+                    next,
+                    Some(place),
+                    "client {client} has joined {topic} at {home}: a gap, or a message twice"
+                );
+                joined.next = place + 1;
             }
             if Some(peer.id) != exclude {
                 peer.on_its_way.remove(&(topic, message));
@@ -320,6 +397,66 @@ impl Oracle {
         lag.missed_bytes += bytes;
     }
 
+    /// The application asks to be told when a client was sent, or has got, all that it is due: a
+    /// token.
+    pub(super) fn barrier(&mut self, client: usize, proof: Proof) -> u64 {
+        self.token += 1;
+        let token = self.token;
+        let peer = self.peer(client);
+        let place = peer.due_count;
+        peer.barriers.insert(token, Barrier { proof, place });
+        token
+    }
+
+    /// The application is told so.
+    pub(super) fn passed(&mut self, client: usize, token: u64) {
+        self.passed += 1;
+        let peer = self.peer(client);
+        assert!(
+            peer.open && !peer.closing,
+            "client {client} passes barrier {token}: {peer:?}"
+        );
+        let barrier = peer.barriers.remove(&token);
+        let Barrier { proof, place } = barrier
+            .unwrap_or_else(|| panic!("client {client} passes {token}, which is not its to pass"));
+        let is_other =
+            |&other: &u64, barrier: &mut Barrier| other > token || barrier.proof != proof;
+        peer.barriers.retain(is_other);
+        match proof {
+            Proof::Written => {
+                assert!(!peer.blocked, "client {client} passes {token}, unwritten");
+                peer.written = peer.written.max(place);
+            }
+            Proof::Pong => self.assert_got(client, place),
+        }
+    }
+
+    /// Panics unless a client has received the first `place` messages, but for gaps of which the
+    /// application was told.
+    fn assert_got(&self, client: usize, place: u64) {
+        let peer = &self.peers[&client];
+        for (&channel, due) in &peer.due {
+            let is_missed = |due: &&Due| due.place < place && !due.optional;
+            let Some(missed) = due.iter().find(is_missed) else {
+                continue;
+            };
+            let may_be_missed = match channel {
+                Channel::Private => false,
+                _ if self.options.slow_policy == SlowPolicy::Disconnect => false,
+                Channel::Topic(EVERYBODY) => peer.was_blocked,
+                // The gap itself is counted when something behind it arrives.
+                Channel::Topic(topic) => {
+                    let lag = peer.lags.get(&topic);
+                    lag.is_some_and(|lag| lag.gaps < lag.reports)
+                }
+            };
+            assert!(
+                may_be_missed,
+                "client {client} is said to have got message {missed:?} of {channel:?}"
+            );
+        }
+    }
+
     /// The server handles a client's message.
     pub(super) fn heard(&mut self, client: usize, shard: ShardId, sequence: u64) {
         self.messages_in[shard.index()] += 1;
@@ -338,15 +475,18 @@ impl Oracle {
         self.received += 1;
         let id = payload::id_of(bytes);
         let message = self.messages[id];
+        let channel = message.channel;
+        let mut expected = payload::compose(id, message.bytes).1;
+        if let Channel::Topic(topic) = channel
+            && payload::is_encoded(id)
+        {
+            expected.push(payload::mark_of(payload::format_of(client, topic)));
+        }
         assert_eq!(
-            (
-                message.opcode,
-                payload::compose(id, message.bytes).1.as_slice()
-            ),
+            (message.opcode, &*expected),
             (opcode, bytes),
             "message {id} is not what was sent"
         );
-        let channel = message.channel;
         let due = self.peer(client).due.entry(channel).or_default();
         let next = due.front().copied();
         let Some(place) = due.iter().position(|due| due.message == id) else {
@@ -403,11 +543,25 @@ impl Oracle {
             for channel in channels {
                 self.nothing_due(client, channel);
             }
+            let barriers = &self.peers[&client].barriers;
+            assert!(
+                barriers.is_empty(),
+                "client {client} never passes {barriers:?}"
+            );
             let on_its_way = &self.peers[&client].on_its_way;
             assert!(
                 on_its_way.is_empty(),
                 "never mailed to client {client}: {on_its_way:?}"
             );
+            for (&topic, joined) in &self.peers[&client].joined {
+                let published = self.published.get(&(joined.home, topic));
+                let format = payload::format_of(client, topic);
+                let next = published.and_then(|published| joined.next_of(published, format));
+                assert_eq!(
+                    next, None,
+                    "client {client} has joined {topic} and misses it"
+                );
+            }
         }
         assert_eq!(self.mails_due, 0, "mails are lost");
     }
@@ -478,7 +632,8 @@ impl Oracle {
         );
         self.gaps += 1;
         let bytes = required.iter().map(|&id| {
-            let bytes = payload::bytes_of(id, self.messages[id].bytes);
+            let mark = usize::from(payload::is_encoded(id));
+            let bytes = payload::bytes_of(id, self.messages[id].bytes) + mark;
             (server_header_bytes(bytes) + bytes) as u64
         });
         let bytes: u64 = bytes.sum();
@@ -500,17 +655,26 @@ impl Oracle {
     }
 }
 
+impl Joined {
+    /// The place, among what the home has published, of the next message that is due in `format`.
+    fn next_of(&self, published: &[MessageId], format: Format) -> Option<usize> {
+        let is_for = |&place: &usize| payload::formats_of(published[place]).contains(format);
+        (self.next..published.len()).find(is_for)
+    }
+}
+
 impl Peer {
     /// What a slow peer's topics still owe it is dropped with the subscriptions.
     fn end_subscriptions(&mut self, is_passed: bool) {
         self.on_its_way.clear();
         self.topics.clear();
+        self.joined.clear();
         if self.blocked || is_passed {
             let topics = self
                 .due
                 .iter_mut()
                 .filter(|(channel, _)| **channel != Channel::Private);
-            topics.for_each(|(_, due)| forgive(due));
+            topics.for_each(|(_, due)| forgive(due, self.written));
         }
     }
 
@@ -521,15 +685,19 @@ impl Peer {
         };
         let due = Due {
             message,
+            place: self.due_count,
             subscription,
             optional,
         };
+        self.due_count += 1;
         self.due.entry(channel).or_default().push_back(due);
     }
 }
 
-fn forgive(due: &mut VecDeque<Due>) {
-    due.iter_mut().for_each(|due| due.optional = true);
+/// Lets messages be missing, but for those that are written.
+fn forgive(due: &mut VecDeque<Due>, written: u64) {
+    let unwritten = due.iter_mut().filter(|due| due.place >= written);
+    unwritten.for_each(|due| due.optional = true);
 }
 
 /// To whom a private message is sent.

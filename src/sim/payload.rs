@@ -2,6 +2,7 @@
 //! is seen.
 
 use super::oracle::MessageId;
+use crate::shard::{Format, Formats};
 use crate::ws::Opcode;
 
 /// Opcode and payload of a message: its number, then filler up to `bytes` bytes.
@@ -26,6 +27,30 @@ pub(super) fn compose(id: MessageId, bytes: usize) -> (Opcode, Vec<u8>) {
         payload.push(b'0' + u8::try_from(letter).expect("six bits"));
     }
     (opcode, payload)
+}
+
+/// The format in which a client takes a topic, number 0 for everybody's: the client's own.
+pub(super) fn format_of(client: usize, topic: usize) -> Format {
+    Format(u8::try_from((client + topic) % 4).expect("a remainder of four"))
+}
+
+/// Whether a topic's message is published in several writings.
+pub(super) fn is_encoded(id: MessageId) -> bool {
+    id % 5 < 2
+}
+
+/// The formats for which a topic's message is: some messages are not for all.
+pub(super) fn formats_of(id: MessageId) -> Formats {
+    if !is_encoded(id) {
+        return Formats::ALL;
+    }
+    let some = (0..Format::COUNT).filter(|&format| !(id + usize::from(format)).is_multiple_of(6));
+    some.map(|format| Format(format).into()).collect()
+}
+
+/// What a message in several writings has at its end: of some formats the same.
+pub(super) fn mark_of(format: Format) -> u8 {
+    b'a' + format.0 % 2
 }
 
 /// The number of a message.

@@ -320,7 +320,8 @@ impl World {
                     let (payload, after) = rest.split_at(entry.bytes);
                     rest = after;
                     let topic = topic_of(&batch.topic);
-                    oracle.appended(to, topic, payload::id_of(payload), entry.exclude);
+                    let (id, formats) = (payload::id_of(payload), entry.formats);
+                    oracle.appended(to, topic, id, formats, entry.exclude);
                 }
                 assert!(
                     rest.is_empty(),
@@ -336,7 +337,10 @@ impl World {
                 oracle.mail_delivered();
                 oracle.sent_to(to, &Target::Connection(*id), payload::id_of(&frame.payload));
             }
-            Mail::Close(..) | Mail::App(AppMail::Numbered { .. }) => oracle.mail_delivered(),
+            Mail::Close(..)
+            | Mail::App(AppMail::Numbered { .. } | AppMail::Join { .. } | AppMail::Joined { .. }) => {
+                oracle.mail_delivered()
+            }
             Mail::App(AppMail::Spawned { .. })
             | Mail::Arrival(_)
             | Mail::Answer(..)
@@ -530,6 +534,7 @@ impl World {
         let oracle = self.oracle.borrow();
         assert_eq!(summary.counters.opened, oracle.opened_count() as u64);
         (summary.received, summary.gaps) = (oracle.received, oracle.gaps);
+        summary.passed = oracle.passed;
         summary
     }
 }

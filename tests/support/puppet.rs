@@ -252,6 +252,7 @@ impl App for Puppet {
                 .into_iter()
                 .collect(),
             message_bytes_max: parameter("bytes_max").map(|bytes| number(&bytes)),
+            ..Accept::default()
         };
         let answer = match (parameter("defer"), parameter("defer_refuse")) {
             (None, None) => return accept.into(),

@@ -1,6 +1,6 @@
 //! `heartbeat`: a sign of life that is answered by one.
 
-use crate::realtime::protocol::{BuiltIn, Frame, Message};
+use crate::realtime::protocol::{BuiltIn, Message, payload};
 use crate::realtime::{Ctx, Handler, HandlerError};
 
 /// Answers `heartbeat` with the request's `id`.
@@ -13,7 +13,7 @@ impl Handler for Heartbeat {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<'_>, _: &Message<'_>) -> Result<(), HandlerError> {
-        ctx.reply_written(|out, id, at| Frame::heartbeat(out, id, at));
+        ctx.reply("heartbeat", payload::nothing);
         Ok(())
     }
 }

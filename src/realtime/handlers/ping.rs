@@ -1,6 +1,6 @@
 //! `ping`: is anybody there?
 
-use crate::realtime::protocol::{BuiltIn, Frame, Message};
+use crate::realtime::protocol::{BuiltIn, Message, payload};
 use crate::realtime::{Ctx, Handler, HandlerError};
 
 /// Answers `pong` with the request's `id`.
@@ -13,7 +13,7 @@ impl Handler for Ping {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<'_>, _: &Message<'_>) -> Result<(), HandlerError> {
-        ctx.reply_written(|out, id, at| Frame::pong(out, id, at));
+        ctx.reply("pong", payload::nothing);
         Ok(())
     }
 }

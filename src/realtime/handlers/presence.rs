@@ -1,10 +1,14 @@
-//! `presence`: who is there?
+//! `presence`: who is there, and what one says about oneself.
 
-use crate::realtime::protocol::{BuiltIn, Frame, Message, Rejection, Timestamp, User};
+use super::methods::{cursor, limit};
+use super::subscribe::info;
+use crate::realtime::mail::Letter;
+use crate::realtime::protocol::{BuiltIn, Message, Rejection};
+use crate::realtime::rooms::Question;
 use crate::realtime::{Ctx, Handler, HandlerError};
 
-/// Answers `query` with the members of a room that the sender is in: the first of them by identifier,
-/// as many as presence names, and the number of all.
+/// Answers `query` with members of a room that the sender is in, in pages by identifier, and takes
+/// `update`, what the user says about itself there.
 ///
 /// The other actions are the server's to say, and refused.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,29 +19,33 @@ impl Handler for Presence {
         BuiltIn::Presence.as_str()
     }
 
-    fn validate(&self, message: &Message<'_>) -> Result<(), Rejection> {
-        match message.str("action")?.as_deref() {
-            Some("query") => Ok(()),
-            Some(_) => Err(Rejection::InvalidMember("action".into())),
-            None => Err(Rejection::MissingMember("action".into())),
-        }
-    }
-
     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
-        let room = ctx.joined_room(message)?;
-        let name = room.clone();
-        ctx.members(&room, move |ctx, members| {
-            let count = members.count as u64;
-            let users = members.users.iter().map(|member| User {
-                id: &member.user,
-                connections: member.connections,
-                since: Timestamp::new(member.since_ms),
-            });
-            ctx.reply_written(|out, id, at| {
-                Frame::presence_answer(out, id, name.name(), at, count, users);
-            });
-            Ok(())
-        });
+        let letter = match message.str("action")?.as_deref() {
+            Some("query") => {
+                let members = message.members();
+                let limit = limit(members.clone(), ctx.options().presence.members_max)?;
+                let question = Question::Presence {
+                    cursor: cursor(members)?,
+                    limit,
+                };
+                Letter::Ask {
+                    room: ctx.joined_room(message)?,
+                    asker: ctx.asker(),
+                    question: Box::new(question),
+                }
+            }
+            Some("update") => {
+                let info = info(ctx, message)?;
+                Letter::Info {
+                    room: ctx.joined_room(message)?,
+                    asker: ctx.asker(),
+                    info: info.ok_or(Rejection::MissingMember("info".into()))?,
+                }
+            }
+            Some(_) => return Err(Rejection::InvalidMember("action".into()).into()),
+            None => return Err(Rejection::MissingMember("action".into()).into()),
+        };
+        ctx.deliver(letter);
         Ok(())
     }
 }

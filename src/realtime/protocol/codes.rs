@@ -139,6 +139,21 @@ pub enum Rejection {
     /// A binary message on a connection whose profile takes none.
     #[error("binary messages are not accepted here, send text")]
     Binary,
+    /// A binary message with fewer bytes than its header and envelope take.
+    #[error("the binary message ends before its envelope does")]
+    BinaryTooShort,
+    /// A binary message of another version than [`BINARY_VERSION`](super::BINARY_VERSION).
+    #[error("this version of binary messages is not known")]
+    BinaryVersion(u8),
+    /// A binary message with flags, of which there are none yet.
+    #[error("the binary message has flags that are not known")]
+    BinaryFlags(u8),
+    /// The envelope of a binary message is no text in UTF-8.
+    #[error("the binary message's envelope is not UTF-8")]
+    BinaryNotText,
+    /// A binary message of another type than `publish` and `rpc`.
+    #[error("messages of this type are sent as text")]
+    BinaryType,
     /// A text of nothing but white space.
     #[error("the text is empty")]
     Empty,
@@ -172,6 +187,9 @@ pub enum Rejection {
     /// The payload does not fit the type that the handler wants; what the parser says.
     #[error("the payload does not fit: {0}")]
     InvalidPayload(String),
+    /// The text is none that may be published here; why.
+    #[error("{0}")]
+    Content(Cow<'static, str>),
     /// Nobody handles this type.
     #[error("nobody handles this message type")]
     UnknownType,
@@ -231,7 +249,10 @@ pub enum Rejection {
     Timeout,
     /// Something that is needed cannot be reached.
     #[error("not available at the moment")]
-    Unavailable,
+    Unavailable {
+        /// Milliseconds after which it may be.
+        retry_after_ms: u64,
+    },
     /// The server's fault. What exactly is in the log, not on the wire.
     #[error("internal error")]
     Internal,
@@ -243,6 +264,11 @@ impl Rejection {
         match self {
             Self::InvalidJson { .. } | Self::TooDeep | Self::PlainText => ErrorCode::InvalidJson,
             Self::Binary
+            | Self::BinaryTooShort
+            | Self::BinaryVersion(_)
+            | Self::BinaryFlags(_)
+            | Self::BinaryNotText
+            | Self::BinaryType
             | Self::Empty
             | Self::NotAnObject
             | Self::TypeMissing
@@ -253,7 +279,8 @@ impl Rejection {
             | Self::RepeatedMember(_)
             | Self::MissingMember(_)
             | Self::InvalidMember(_)
-            | Self::InvalidPayload(_) => ErrorCode::InvalidMessage,
+            | Self::InvalidPayload(_)
+            | Self::Content(_) => ErrorCode::InvalidMessage,
             Self::UnknownType => ErrorCode::UnknownType,
             Self::Unauthorized => ErrorCode::Unauthorized,
             Self::TokenExpired => ErrorCode::TokenExpired,
@@ -270,7 +297,7 @@ impl Rejection {
             Self::RateLimited { .. } => ErrorCode::RateLimited,
             Self::Handler(_) => ErrorCode::HandlerError,
             Self::Timeout => ErrorCode::Timeout,
-            Self::Unavailable => ErrorCode::Unavailable,
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
             Self::Internal => ErrorCode::Internal,
         }
     }
@@ -283,6 +310,10 @@ impl Rejection {
             Self::TypeTooLong => json!({ "member": "type", "limit": super::TYPE_BYTES_MAX }),
             Self::TypeMissing | Self::TypeInvalid => json!({ "member": "type" }),
             Self::BatchTooLong => json!({ "limit": super::BATCH_MAX }),
+            Self::BinaryVersion(version) => {
+                json!({ "version": version, "supported": [super::BINARY_VERSION] })
+            }
+            Self::BinaryFlags(flags) => json!({ "flags": flags }),
             Self::RepeatedMember(member)
             | Self::MissingMember(member)
             | Self::InvalidMember(member) => json!({ "member": member }),
@@ -296,7 +327,9 @@ impl Rejection {
     /// Milliseconds after which it makes sense to try again, where that is known.
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after_ms } => Some(*retry_after_ms),
+            Self::RateLimited { retry_after_ms } | Self::Unavailable { retry_after_ms } => {
+                Some(*retry_after_ms)
+            }
             _ => None,
         }
     }

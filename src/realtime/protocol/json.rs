@@ -50,7 +50,7 @@ impl<'a> RawString<'a> {
     /// Whether the string, decoded, is `other`.
     pub(super) fn is(self, other: &str) -> bool {
         if self.escaped {
-            unescape(self.inner) == other
+            spells(self.inner, other)
         } else {
             self.inner == other
         }
@@ -343,21 +343,43 @@ fn unescape(inner: &str) -> String {
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         decoded.push_str(&rest[..at]);
-        let (character, length) = match rest.as_bytes().get(at + 1) {
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'n') => ('\n', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'u') => unicode_escape(rest, at),
-            Some(&byte) => (char::from(byte), 2),
-            None => break,
-        };
+        let (character, length) = escaped_character(rest, at);
         decoded.push(character);
         rest = &rest[at + length..];
     }
     decoded.push_str(rest);
     decoded
+}
+
+/// Whether the inner text of a string whose escapes are valid means `wanted`. Allocates nothing.
+fn spells(inner: &str, mut wanted: &str) -> bool {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let (character, length) = escaped_character(rest, at);
+        let Some(more) = wanted.strip_prefix(&rest[..at]) else {
+            return false;
+        };
+        let Some(more) = more.strip_prefix(character) else {
+            return false;
+        };
+        wanted = more;
+        rest = &rest[at + length..];
+    }
+    rest == wanted
+}
+
+/// The character and the length of the valid escape at `at`.
+fn escaped_character(text: &str, at: usize) -> (char, usize) {
+    match text.as_bytes().get(at + 1) {
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'n') => ('\n', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'u') => unicode_escape(text, at),
+        Some(&byte) => (char::from(byte), 2),
+        None => unreachable!("escapes were validated"),
+    }
 }
 
 /// The character and the length of the valid `\uXXXX`, or pair of them, at `at`.

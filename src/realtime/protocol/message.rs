@@ -9,7 +9,7 @@ use super::json::{Cursor, InvalidKind, RawString};
 use super::scan::Name;
 use super::write::write_string;
 
-/// A message type that the server itself takes from clients.
+/// A message type whose name is the server's: most of them it takes from clients itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BuiltIn {
     /// A token, at first or as a refresh.
@@ -34,11 +34,17 @@ pub enum BuiltIn {
     Ping,
     /// Asks for a `heartbeat`.
     Heartbeat,
+    /// A notice to a user. The server's own, unless a handler takes it.
+    Notification,
+    /// A notice of a request that another user makes. As `Notification`.
+    RequestNotification,
+    /// A notice to everybody. As `Notification`.
+    Announcement,
 }
 
 impl BuiltIn {
     /// Every built-in type.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Chat,
         Self::Typing,
         Self::Ping,
@@ -50,6 +56,9 @@ impl BuiltIn {
         Self::Presence,
         Self::Rpc,
         Self::Authentication,
+        Self::Notification,
+        Self::RequestNotification,
+        Self::Announcement,
     ];
 
     /// The name on the wire.
@@ -66,6 +75,9 @@ impl BuiltIn {
             Self::Rpc => "rpc",
             Self::Ping => "ping",
             Self::Heartbeat => "heartbeat",
+            Self::Notification => "notification",
+            Self::RequestNotification => "request-notification",
+            Self::Announcement => "announcement",
         }
     }
 
@@ -120,6 +132,9 @@ pub struct Message<'a> {
     pub(super) token: Option<&'a str>,
     pub(super) method: Option<&'a str>,
     pub(super) payload: Payload<'a>,
+    /// The whole object; empty for a plain text.
+    pub(super) frame: &'a str,
+    pub(super) binary: Option<&'a [u8]>,
 }
 
 #[derive(Clone, Debug)]
@@ -199,6 +214,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The bytes behind the envelope of a binary message; only `publish` and `rpc` come with any.
+    pub fn binary(&self) -> Option<&'a [u8]> {
+        self.binary
+    }
+
     /// The payload's members, in their order.
     pub fn members(&self) -> Members<'_> {
         match &self.payload {
@@ -212,18 +232,7 @@ impl<'a> Message<'a> {
         if let Payload::Object(object) = &self.payload {
             return Cow::Borrowed(object);
         }
-        let mut object = String::from("{");
-        for member in self.members() {
-            if object.len() > 1 {
-                object.push(',');
-            }
-            object.push('"');
-            object.push_str(member.key.inner);
-            object.push_str("\":");
-            object.push_str(member.raw);
-        }
-        object.push('}');
-        Cow::Owned(object)
+        Cow::Owned(object_of(self.members()))
     }
 
     /// The payload's member `name`, as it stands in JSON; `None` if it is missing.
@@ -231,22 +240,24 @@ impl<'a> Message<'a> {
     /// Errors: [`Rejection::RepeatedMember`]: who reads a member must not read another one than
     /// those to whom the payload is relayed.
     pub fn raw(&self, name: &str) -> Result<Option<&str>, Rejection> {
-        let mut found = None;
-        for member in self.members().filter(|member| member.is(name)) {
-            if found.replace(member.raw).is_some() {
-                return Err(Rejection::RepeatedMember(name.to_owned().into()));
-            }
-        }
-        Ok(found)
+        only(self.members(), name)
     }
 
     /// The payload's string `name`; `None` if it is missing or null.
     ///
     /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
     pub fn str(&self, name: &str) -> Result<Option<Cow<'_, str>>, Rejection> {
+        optional_string(name, self.raw(name)?)
+    }
+
+    /// The payload's identifier `name`, a non-empty string or an integer, which becomes its decimal
+    /// string; `None` if it is missing or null.
+    ///
+    /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
+    pub fn identifier(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, Rejection> {
         match self.raw(name)? {
             None | Some("null") => Ok(None),
-            Some(raw) => string(name, raw).map(Some),
+            Some(raw) => identifier(name, raw).map(Some),
         }
     }
 
@@ -254,12 +265,7 @@ impl<'a> Message<'a> {
     ///
     /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Rejection> {
-        match self.raw(name)? {
-            None | Some("null") => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(_) => Err(Rejection::InvalidMember(name.to_owned().into())),
-        }
+        truth(name, self.raw(name)?)
     }
 
     /// The payload as a value of type `T`.
@@ -284,6 +290,8 @@ impl<'a> Message<'a> {
             token: None,
             method: None,
             payload: Payload::Object(Cow::Owned(object)),
+            frame: "",
+            binary: None,
         }
     }
 }
@@ -393,6 +401,55 @@ impl From<super::json::Invalid> for Rejection {
             InvalidKind::TooDeep => Self::TooDeep,
         }
     }
+}
+
+/// The text of an object of these members.
+pub(super) fn object_of<'m>(members: impl Iterator<Item = Member<'m>>) -> String {
+    let mut object = String::from("{");
+    for member in members {
+        if object.len() > 1 {
+            object.push(',');
+        }
+        object.push('"');
+        object.push_str(member.key.inner);
+        object.push_str("\":");
+        object.push_str(member.raw);
+    }
+    object.push('}');
+    object
+}
+
+/// The value of the member `name`, if there is one.
+///
+/// Errors: [`Rejection::RepeatedMember`] if there are more.
+pub(super) fn only<'a>(members: Members<'a>, name: &str) -> Result<Option<&'a str>, Rejection> {
+    let mut found = None;
+    for member in members {
+        if member.is(name) && found.replace(member.raw).is_some() {
+            return Err(Rejection::RepeatedMember(name.to_owned().into()));
+        }
+    }
+    Ok(found)
+}
+
+/// The truth value that a valid JSON value is; none for null.
+pub(super) fn truth(name: &str, raw: Option<&str>) -> Result<Option<bool>, Rejection> {
+    match raw {
+        None | Some("null") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(Rejection::InvalidMember(name.to_owned().into())),
+    }
+}
+
+/// The string that a valid JSON value is; none for null.
+pub(super) fn optional_string<'a>(
+    name: &str,
+    raw: Option<&'a str>,
+) -> Result<Option<Cow<'a, str>>, Rejection> {
+    raw.filter(|raw| *raw != "null")
+        .map(|raw| string(name, raw))
+        .transpose()
 }
 
 /// The string that a valid JSON value is.

@@ -21,6 +21,20 @@ impl MessageId {
         Self(Builder::from_unix_timestamp_millis(unix_ms, &bits).into_uuid())
     }
 
+    /// The identifier that [`as_u128`](Self::as_u128) has given.
+    pub fn from_u128(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
+
+    /// Reads the 36 characters of an identifier. `None`: they are none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hyphenated = text.len() == 36;
+        Uuid::try_parse(text)
+            .ok()
+            .filter(|_| is_hyphenated)
+            .map(Self)
+    }
+
     /// The identifier as a number of 128 bits.
     pub fn as_u128(self) -> u128 {
         self.0.as_u128()

@@ -268,6 +268,8 @@ impl<'a> Found<'a> {
             token: present(self.token),
             method: present(self.method),
             payload: self.payload(profile),
+            frame: self.frame,
+            binary: None,
         })
     }
 

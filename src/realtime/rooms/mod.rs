@@ -1,23 +1,62 @@
-//! Rooms, on their home shard: members and what the room is told about them.
+//! Rooms, on their home shard: everything that is decided about a room is decided here.
 //!
-//! A room exists from its first member to its last. Whoever joins has subscribed to the room's topic
-//! before the home hears of it, so that nothing published after the snapshot is missed; what was
-//! published just before may come after it, which is why joins and leaves name users and are true
-//! however often they are told.
+//! ```text
+//!   Join ──► admission ──► members ──► presence ──► the room
+//!   Post ──► dedupe ──► (store) ──► offset ──► window ──► the room ──► answer, receipts
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `room` | one room's state and what becomes of the letters about it |
+//! | `admission` | who may join, and how a newcomer begins |
+//! | `members` | who is there, presence |
+//! | `posting` | messages: their order, history, answers |
+//! | `receipts` | delivered and read |
+//! | `storage` | rooms that outlive the process |
+//! | `pages`, `listing` | parts of a room's messages, and of all rooms |
+//! | `powers` | questions and changes by remote procedure |
+//! | `agenda` | when a room is to be looked at again |
+//! | `history`, `dedupe`, `delivery`, `typing`, `selection` | what these keep their state in |
 
+mod admission;
+mod agenda;
+mod dedupe;
+mod delivery;
+mod history;
+mod listing;
+mod members;
+mod pages;
+mod posting;
+mod powers;
+mod receipts;
 mod room;
+mod room_ctx;
+mod selection;
+mod storage;
 mod typing;
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Realtime;
-use super::state::Scratch;
-use crate::id::{ConnectionId, UserId};
-use crate::shard::Context;
+use hashbrown::HashMap;
+
+use super::mail::Letter;
+use super::options::Create;
+use super::outlet::Outlet;
+use super::post::{Post, Source};
+use super::protocol::Rejection;
+use super::state::Stats;
+use crate::limits::TOPIC_BYTES_MAX;
+use agenda::Agenda;
 use room::RoomState;
+
+pub(super) use history::Dated;
+pub(super) use listing::Listing;
+pub use members::{Member, Members};
+pub(super) use powers::{Changes, Mark, Page, Question, Spec};
+pub use room_ctx::RoomCtx;
+pub(super) use storage::{Loaded, Stored};
 
 /// A room's name, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +65,17 @@ pub struct Room(pub(super) Arc<str>);
 impl Room {
     pub(super) fn new(name: &str) -> Self {
         Self(name.into())
+    }
+
+    /// The room of that name, if a room can have it: 1 to [`TOPIC_BYTES_MAX`] bytes.
+    ///
+    /// Errors: [`Rejection::InvalidMember`].
+    pub fn named(name: &str) -> Result<Self, Rejection> {
+        if (1..=TOPIC_BYTES_MAX).contains(&name.len()) {
+            Ok(Self::new(name))
+        } else {
+            Err(Rejection::InvalidMember("room_id".into()))
+        }
     }
 
     /// The name, which is also the name of the core's topic.
@@ -46,121 +96,130 @@ impl Borrow<str> for Room {
     }
 }
 
-/// The members of a room at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members {
-    /// How many users there are.
-    pub count: usize,
-    /// The first of them by identifier, at most
-    /// [`presence_members_max`](super::RealtimeOptions::presence_members_max).
-    pub users: Vec<Member>,
-}
-
-/// A user in a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Who.
-    pub user: UserId,
-    /// The user's connections in the room, at least one.
-    pub connections: u32,
-    /// When the first of them came, milliseconds since 1970 UTC.
-    pub since_ms: u64,
-}
-
 /// The rooms that are at home on one shard.
 ///
-/// Ordered maps: nothing here shows the order of a hash, and nobody can choose names that collide.
-#[derive(Debug)]
+/// Nothing shows the order of the map, whose hash is keyed so that nobody can choose names that
+/// collide.
+#[derive(Debug, Default)]
 pub(super) struct Rooms {
-    rooms: BTreeMap<Room, RoomState>,
-    /// Rooms to be looked at when a second has passed, each once.
-    due: Vec<Room>,
-    members_max: usize,
-}
-
-/// What rooms publish with.
-pub(super) struct Outlet<'c, 'a> {
-    pub(super) context: &'c mut Context<'a, Realtime>,
-    pub(super) scratch: &'c mut Scratch,
+    rooms: HashMap<Room, RoomState>,
+    agenda: Agenda,
 }
 
 impl Rooms {
-    pub(super) fn new(members_max: usize) -> Self {
-        Self {
-            rooms: BTreeMap::new(),
-            due: Vec::new(),
-            members_max,
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            rooms: self.rooms.len(),
+            ..Stats::default()
+        };
+        for state in self.rooms.values() {
+            stats.members += state.present_count();
+            stats.history_messages += state.window().len();
+            stats.history_bytes += state.window().bytes();
         }
+        stats
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rooms.len()
+    /// Who is in a room, at most `limit` of them by name.
+    pub(super) fn members(&self, room: &str, limit: usize) -> Members {
+        let state = self.rooms.get(room);
+        state.map_or_else(Members::default, |state| state.members(limit))
     }
 
-    pub(super) fn member_count(&self) -> usize {
-        self.rooms.values().map(RoomState::member_count).sum()
+    /// Gives a message its place in a room's order.
+    pub(super) fn post(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) {
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.post(outlet, room, post);
+            return Self::settle(&mut self.agenda, outlet, room, state);
+        }
+        let letter = Letter::Post {
+            room: room.clone(),
+            post: Box::new(post.to_owned()),
+        };
+        self.receive(outlet, room.clone(), letter);
     }
 
-    /// A connection has joined.
-    pub(super) fn join(
-        &mut self,
-        outlet: &mut Outlet<'_, '_>,
-        room: Room,
-        user: UserId,
-        connection: ConnectionId,
-    ) {
-        let state = self.rooms.entry(room.clone()).or_default();
-        state.join(outlet, &room, user, connection, self.members_max);
-        Self::settle(&mut self.due, room, state);
-    }
-
-    /// A connection that had joined has left.
-    pub(super) fn leave(&mut self, outlet: &mut Outlet<'_, '_>, room: Room, user: &str) {
+    /// Takes in a letter about a room that is at home here.
+    pub(super) fn receive(&mut self, outlet: &mut Outlet<'_, '_>, room: Room, letter: Letter) {
+        if !self.rooms.contains_key(&room) && !self.make(outlet, &room, &letter) {
+            return;
+        }
         let Some(state) = self.rooms.get_mut(&room) else {
             return;
         };
-        state.leave(outlet, &room, user);
-        if state.member_count() == 0 {
+        state.receive(outlet, &room, letter);
+        if state.is_over() {
             self.rooms.remove(&room);
+            return;
+        }
+        Self::settle(&mut self.agenda, outlet, &room, state);
+    }
+
+    /// Makes an absent room if the letter calls for one; else says no to who wrote it.
+    fn make(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, letter: &Letter) -> bool {
+        let place = outlet.desk.namespaces.place(room.name());
+        let namespace = outlet.desk.namespaces.at(place);
+        let is_on_demand = namespace.create == Create::OnDemand;
+        // A room that the store may know is asked for there before anything else.
+        let is_wanted = namespace.persist || is_on_demand;
+        let refusal = match letter {
+            Letter::Join(_) if is_wanted => None,
+            Letter::Post { post, .. } if is_wanted => match &post.terms.source {
+                // Its joining was refused, and the peer has been told.
+                Source::Client {
+                    has_asked: true, ..
+                } => return false,
+                Source::Client { .. } | Source::Handler { .. } | Source::Server => None,
+            },
+            Letter::Run { .. } if is_on_demand => None,
+            Letter::Ask { question, .. } if namespace.persist || question.makes_room() => None,
+            Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. } | Letter::Ask { .. } => {
+                Some(Rejection::NotFound)
+            }
+            Letter::Receipt { .. } | Letter::Info { .. } => Some(Rejection::NotSubscribed),
+            // Word of what is over: the room has gone meanwhile.
+            _ => return false,
+        };
+        let is_full = self.rooms.len() >= outlet.desk.options.limits.rooms_max;
+        let refusal = refusal.or(is_full.then_some(Rejection::Unavailable {
+            retry_after_ms: storage::RETRY_AFTER_MS,
+        }));
+        if let Some(rejection) = refusal {
+            room::turn_away(outlet, letter, rejection);
+            return false;
+        }
+        let state = if namespace.persist {
+            RoomState::load(outlet, room, place)
         } else {
-            Self::settle(&mut self.due, room, state);
-        }
-    }
-
-    /// A member types, or has stopped.
-    pub(super) fn typing(
-        &mut self,
-        outlet: &mut Outlet<'_, '_>,
-        room: Room,
-        user: &UserId,
-        connection: ConnectionId,
-        is_typing: bool,
-    ) {
-        if let Some(state) = self.rooms.get_mut(&room) {
-            state.typing(outlet, &room, user, connection, is_typing);
-            Self::settle(&mut self.due, room, state);
-        }
-    }
-
-    /// Who is there.
-    pub(super) fn members(&self, room: &str) -> Members {
-        let members = self.rooms.get(room);
-        members.map_or_else(Members::default, |state| state.members(self.members_max))
+            RoomState::new(outlet, place)
+        };
+        self.rooms.insert(room.clone(), state);
+        true
     }
 
     /// A second has passed.
     pub(super) fn tick(&mut self, outlet: &mut Outlet<'_, '_>) {
-        for room in std::mem::take(&mut self.due) {
-            if let Some(state) = self.rooms.get_mut(&room) {
-                state.tick(outlet, &room, self.members_max);
-                Self::settle(&mut self.due, room, state);
+        let second = outlet.second();
+        while let Some((at, room)) = self.agenda.next(second) {
+            let Some(state) = self.rooms.get_mut(&room) else {
+                continue;
+            };
+            if !state.is_listed_at(at) {
+                continue;
+            }
+            state.tick(outlet, &room);
+            if state.is_over() {
+                self.rooms.remove(&room);
+            } else {
+                Self::settle(&mut self.agenda, outlet, &room, state);
             }
         }
     }
 
-    fn settle(due: &mut Vec<Room>, room: Room, state: &mut RoomState) {
-        if state.becomes_due() {
-            due.push(room);
+    /// Sees to it that the room is looked at when it wants to be.
+    fn settle(agenda: &mut Agenda, outlet: &Outlet<'_, '_>, room: &Room, state: &mut RoomState) {
+        if let Some(at) = state.becomes_due(outlet) {
+            agenda.add(at, room.clone());
         }
     }
 }

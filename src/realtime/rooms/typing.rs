@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Outlet, Room};
+use super::Room;
 use crate::id::{ConnectionId, UserId};
-use crate::realtime::protocol::Frame;
+use crate::realtime::outlet::Outlet;
+use crate::realtime::protocol::payload;
+use crate::realtime::writing::Audience;
 
 /// Seconds after which somebody who has not said so again does not type any more.
 const TYPING_S: u32 = 6;
@@ -84,8 +86,9 @@ impl Typist {
         self.told = self.is_typing;
         self.told_s = outlet.context.now().seconds();
         let (is_typing, exclude) = (self.is_typing, self.connection);
-        outlet.publish(room, Some(exclude), |out, at| {
-            Frame::typing(out, room.name(), user, at, is_typing);
+        let kind = ("typing", Some(user));
+        outlet.tell_room(room, kind, Audience::Everybody, Some(exclude), |fields| {
+            payload::typing(fields, is_typing)
         });
     }
 }

@@ -62,7 +62,7 @@ fn a_failing_handler_is_answered_and_harms_nobody() {
     assert_eq!(world.next(ann)["code"], "forbidden");
     world.say(ann, "still here");
     assert_eq!(world.next(bob)["content"], "still here");
-    let stats = world.app(0).stats();
+    let stats = world.app(0).stats().counts;
     assert_eq!(
         (stats.handler_errors, stats.handler_panics, stats.refused),
         (2, 1, 1)

@@ -1,9 +1,8 @@
 use serde_json::Value;
 
-use super::super::RealtimeOptions;
+use super::super::{LimitOptions, RealtimeOptions};
 use super::world::World;
 use super::{trusting, world};
-use crate::ws::Opcode;
 
 const NOTHING: [Value; 0] = [];
 
@@ -136,7 +135,7 @@ fn what_begins_like_json_and_is_not_is_refused() {
         assert_eq!(world.next(ann)["code"], "invalid_json", "{text}");
     }
     assert_eq!(world.all(bob), NOTHING);
-    assert_eq!(world.app(0).stats().refused, 4);
+    assert_eq!(world.app(0).stats().counts.refused, 4);
     world.end();
 }
 
@@ -144,8 +143,7 @@ fn what_begins_like_json_and_is_not_is_refused() {
 fn a_binary_message_is_refused_and_the_connection_lives() {
     let mut world = world(1);
     let ann = world.enter("ann");
-    world.send(ann, Opcode::Binary, b"\x01\x00");
-    world.run();
+    world.say_bytes(ann, b"\x01\x00");
     assert_eq!(world.next(ann)["code"], "invalid_message");
     world.say(ann, r#"{"type":"ping"}"#);
     assert_eq!(world.next(ann)["type"], "pong");
@@ -292,7 +290,10 @@ fn a_chat_joins_the_room_it_names() {
 #[test]
 fn a_connection_is_in_so_many_rooms_and_no_more() {
     let options = RealtimeOptions {
-        rooms_per_connection_max: 3,
+        limits: LimitOptions {
+            rooms_per_connection_max: 3,
+            ..LimitOptions::default()
+        },
         ..trusting()
     };
     let mut world = World::new(2, options, |app| app);

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::RealtimeOptions;
+use super::super::{PresenceOptions, RealtimeOptions};
 use super::world::World;
 use super::{trusting, world};
 
@@ -97,7 +97,10 @@ fn leave_comes_after_the_leavers_last_message() {
 #[test]
 fn a_crowded_room_is_told_its_number_once_a_second() {
     let options = RealtimeOptions {
-        presence_members_max: 10,
+        presence: PresenceOptions {
+            members_max: 10,
+            ..PresenceOptions::default()
+        },
         ..trusting()
     };
     let mut world = World::new(2, options, |app| app);

@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::super::protocol::Profile;
 use super::super::{RealtimeOptions, Route};
 use super::world::World;
 use super::{trusting, world};
@@ -54,13 +55,13 @@ fn listed_origins_are_let_in_and_no_others() {
 }
 
 #[test]
-fn the_flat_subprotocol_is_echoed_and_no_other() {
+fn the_first_known_subprotocol_is_echoed_and_no_other() {
     let mut world = world(1);
-    let field = "sec-websocket-protocol: campanile.v1, campanile.flat.v1\r\n";
+    let field = "sec-websocket-protocol: bearer.x, campanile.flat.v1, campanile.v1\r\n";
     let client = world.request("/ws", field);
     let head = world.head(client).to_lowercase();
     assert!(head.contains("sec-websocket-protocol: campanile.flat.v1\r\n"));
-    let client = world.request("/ws", "sec-websocket-protocol: campanile.v1\r\n");
+    let client = world.request("/ws", "sec-websocket-protocol: bearer, chat\r\n");
     let head = world.head(client).to_lowercase();
     assert!(head.starts_with("http/1.1 101"));
     assert!(!head.contains("sec-websocket-protocol"));
@@ -116,14 +117,10 @@ fn user_ids_are_not_believed_by_default() {
 #[test]
 fn each_route_has_its_room_and_its_largest_message() {
     let options = RealtimeOptions {
-        routes: vec![
-            Route::new("/ws", "lobby"),
-            Route {
-                path: "/small".into(),
-                room: None,
-                message_bytes_max: Some(64),
-            },
-        ],
+        routes: vec![Route {
+            message_bytes_max: Some(64),
+            ..Route::new("/small", Profile::Flat)
+        }],
         ..trusting()
     };
     let mut world = World::new(1, options, |app| app);

@@ -1,0 +1,158 @@
+//! Options that are lists.
+
+use std::net::SocketAddr;
+
+use super::kind::{Kind, Raw};
+use crate::who::Who;
+
+/// Most addresses in one list.
+const ADDRESSES_MAX: usize = 64;
+/// Most origins in one list.
+const ORIGINS_MAX: usize = 256;
+/// Most kinds of people in one list.
+const PEOPLE_MAX: usize = 32;
+
+/// A list of `ip:port` addresses. Names are not looked up: what is listened on must be plain to see.
+pub(super) struct Addresses;
+
+impl Kind for Addresses {
+    type Value = Vec<SocketAddr>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<SocketAddr>> {
+        raw.texts()?
+            .into_iter()
+            .map(|text| text.parse().ok())
+            .collect()
+    }
+
+    fn admits(&self, value: &Vec<SocketAddr>) -> bool {
+        (1..=ADDRESSES_MAX).contains(&value.len())
+    }
+
+    fn expected(&self) -> String {
+        format!("1..={ADDRESSES_MAX} addresses such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
+    }
+
+    fn write(&self, value: &Vec<SocketAddr>) -> String {
+        let items: Vec<String> = value
+            .iter()
+            .map(|address| format!("\"{address}\""))
+            .collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+/// Origins of web pages (RFC 6454): `scheme://host[:port]`, `scheme://*.domain[:port]`,
+/// `same-origin` or `*`.
+pub(super) struct OriginList;
+
+fn is_origin(text: &str) -> bool {
+    let exact = text.split_once("://").is_some_and(|(scheme, authority)| {
+        let authority = authority.strip_prefix("*.").unwrap_or(authority);
+        !scheme.is_empty()
+            && !authority.is_empty()
+            && !authority.contains(|c: char| "/?#@*".contains(c) || !c.is_ascii_graphic())
+    });
+    exact || text == "same-origin" || text == "*"
+}
+
+impl Kind for OriginList {
+    type Value = Vec<String>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<String>> {
+        Some(raw.texts()?.into_iter().map(String::from).collect())
+    }
+
+    fn admits(&self, value: &Vec<String>) -> bool {
+        (1..=ORIGINS_MAX).contains(&value.len()) && value.iter().all(|origin| is_origin(origin))
+    }
+
+    fn expected(&self) -> String {
+        format!(
+            "1..={ORIGINS_MAX} of \"same-origin\", \"*\" or an origin such as \"https://example.com\""
+        )
+    }
+
+    fn write(&self, value: &Vec<String>) -> String {
+        toml::Value::from(value.clone()).to_string()
+    }
+}
+
+/// Kinds of people, any of whom may.
+pub(super) struct People;
+
+impl Kind for People {
+    type Value = Vec<Who>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<Who>> {
+        raw.texts()?
+            .into_iter()
+            .map(|text| text.parse().ok())
+            .collect()
+    }
+
+    fn admits(&self, value: &Vec<Who>) -> bool {
+        (1..=PEOPLE_MAX).contains(&value.len())
+            // A role that was built in code may have a name that no text can say.
+            && value.iter().all(|who| who.to_string().parse().as_ref() == Ok(who))
+    }
+
+    fn expected(&self) -> String {
+        format!(
+            "1..={PEOPLE_MAX} of \"anyone\", \"member\", \"owner\", \"server\" or a role such as \
+             \"role:admin\""
+        )
+    }
+
+    fn write(&self, value: &Vec<Who>) -> String {
+        let words: Vec<String> = value.iter().map(Who::to_string).collect();
+        toml::Value::from(words).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_listed_by_kind_and_role() {
+        for (text, good) in [
+            ("member", true),
+            ("owner, role:admin,server", true),
+            ("anyone", true),
+            ("", false),
+            ("member,", false),
+            ("role:", false),
+            ("everyone", false),
+        ] {
+            let raw = Raw::Words(text.into());
+            assert_eq!(People.take(&raw).is_ok(), good, "{text}");
+        }
+        assert!(People.check(&vec![Who::Role("a,b".into())]).is_err());
+        assert!(People.check(&vec![Who::Anyone; PEOPLE_MAX + 1]).is_err());
+        let list = vec![Who::Owner, Who::Role("x".into())];
+        assert_eq!(People.write(&list), r#"["owner", "role:x"]"#);
+    }
+
+    #[test]
+    fn an_origin_has_a_scheme_and_no_path() {
+        for (text, good) in [
+            ("same-origin", true),
+            ("*", true),
+            ("https://example.com", true),
+            ("http://[::1]:3000", true),
+            ("tauri://localhost", true),
+            ("example.com", false),
+            ("https://example.com/", false),
+            ("https://*.example.com", true),
+            ("https://*", false),
+            ("https://a.*.com", false),
+            ("https://*.", false),
+            ("https://", false),
+            ("", false),
+        ] {
+            let read = OriginList.read(&Raw::Words(text.into())).unwrap();
+            assert_eq!(OriginList.admits(&read), good, "{text}");
+        }
+    }
+}

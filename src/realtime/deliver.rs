@@ -1,0 +1,200 @@
+//! Letters: where they belong, and what is done about them there.
+
+use super::Realtime;
+use super::mail::{Letter, Mail, Reason};
+use super::outlet::Outlet;
+use super::post::Post;
+use super::protocol::{Body, Outbound, payload};
+use super::rooms::Room;
+use super::state::State;
+use super::writing::text;
+use crate::id::{ConnectionId, ShardId};
+use crate::shard::Context;
+use crate::ws::CloseCode;
+
+impl Letter {
+    /// The room that it is about, if it belongs to that room's home.
+    fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Join(join) => Some(&join.room),
+            Self::Leave(leave) => Some(&leave.room),
+            Self::Post { room, .. }
+            | Self::Ephemeral { room, .. }
+            | Self::Typing { room, .. }
+            | Self::Info { room, .. }
+            | Self::Receipt { room, .. }
+            | Self::Proved { room, .. }
+            | Self::Ask { room, .. }
+            | Self::Run { room, .. }
+            | Self::Loaded { room, .. }
+            | Self::Stored { room, .. } => Some(room),
+            _ => None,
+        }
+    }
+
+    /// The shard that it belongs to; `None`: any.
+    fn shard(&self, context: &Context<'_, Realtime>) -> Option<ShardId> {
+        if let Some(room) = self.room() {
+            return Some(context.home(room.name()));
+        }
+        match self {
+            Self::Joined(joined) => Some(joined.asker.connection.shard()),
+            Self::Expelled { connection, .. } | Self::Rooms { connection, .. } => {
+                Some(connection.shard())
+            }
+            Self::ToUser { user, .. } | Self::Lasting { user, .. } => Some(context.home(user)),
+            Self::Continue { asker, .. } => Some(asker.connection.shard()),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn outlet<'c, 'a>(
+        &'c mut self,
+        context: &'c mut Context<'a, Realtime>,
+    ) -> Outlet<'c, 'a> {
+        Outlet {
+            context,
+            desk: &mut self.desk,
+        }
+    }
+
+    /// Gives a message its place in a room's order, at the room's home.
+    pub(super) fn post(
+        &mut self,
+        context: &mut Context<'_, Realtime>,
+        room: &Room,
+        post: &Post<'_>,
+    ) {
+        let home = context.home(room.name());
+        if home == context.shard() {
+            let Self { rooms, desk } = self;
+            return rooms.post(&mut Outlet { context, desk }, room, post);
+        }
+        let letter = Letter::Post {
+            room: room.clone(),
+            post: Box::new(post.to_owned()),
+        };
+        context.mail(home, Mail(letter));
+    }
+
+    /// Takes a letter to where it belongs.
+    pub(super) fn deliver(&mut self, context: &mut Context<'_, Realtime>, letter: Letter) {
+        match letter.shard(context) {
+            Some(shard) if shard != context.shard() => context.mail(shard, Mail(letter)),
+            _ => self.receive(context, letter),
+        }
+    }
+
+    /// Takes in what was mailed to this shard.
+    pub(super) fn receive(&mut self, context: &mut Context<'_, Realtime>, letter: Letter) {
+        if let Some(room) = letter.room().cloned() {
+            let Self { rooms, desk } = self;
+            return rooms.receive(&mut Outlet { context, desk }, room, letter);
+        }
+        match letter {
+            Letter::Joined(joined) => self.outlet(context).admit(*joined),
+            Letter::Expelled {
+                connection,
+                room,
+                reason,
+            } => {
+                self.outlet(context).expelled(connection, &room, reason);
+            }
+            Letter::Prove {
+                room,
+                offset,
+                connections,
+            } => {
+                self.outlet(context).prove(&room, offset, &connections);
+            }
+            Letter::ToUser { user, push } => self.outlet(context).tell_user_here(&user, &push),
+            Letter::Lasting {
+                user,
+                room,
+                is_member,
+            } => self.desk.set_lasting(user, room, is_member),
+            Letter::Continue { asker, then } if asker.connection.shard() == context.shard() => {
+                self.go_on(context, &asker, then);
+            }
+            Letter::Continue { .. } => self.deliver(context, letter),
+            Letter::List(listing) => {
+                let Self { rooms, desk } = self;
+                rooms.list(&mut Outlet { context, desk }, listing);
+            }
+            Letter::Broadcast { exclude, push } => self.outlet(context).broadcast(exclude, &push),
+            Letter::Rooms { connection, rooms } => self.come_back(context, connection, &rooms),
+            about_a_room => debug_assert!(false, "has a room: {about_a_room:?}"),
+        }
+    }
+}
+
+impl Outlet<'_, '_> {
+    /// Tells a connection that messages of a room were left out for it.
+    pub(super) fn tell_gap(&mut self, connection: ConnectionId, room: Option<&Room>) {
+        let at = self.timestamp();
+        let Some(mut socket) = self.context.socket(connection) else {
+            return;
+        };
+        let object = self.desk.scratch.take_payload(|fields| {
+            payload::system(fields, "gap", "messages were missed: too slow")
+        });
+        let outbound = Outbound {
+            message_type: "system",
+            id: None,
+            room: room.map(Room::name),
+            user: None,
+            at,
+            position: None,
+            body: Body::Object(text(&object)),
+        };
+        let profile = socket.data().profile;
+        // A peer that does not read has been told enough; it is counted.
+        let _ = socket.send(self.desk.scratch.write(&outbound, profile));
+        self.desk.scratch.give_payload(object);
+    }
+
+    /// A connection of this shard is in a room no more.
+    fn expelled(&mut self, connection: ConnectionId, room: &Room, reason: Reason) {
+        let at = self.timestamp();
+        let Some(mut socket) = self.context.socket(connection) else {
+            return;
+        };
+        if socket.data_mut().remove(room.name()).is_none() {
+            return;
+        }
+        socket.unsubscribe(room.name());
+        let object = self.desk.scratch.take_payload(|fields| {
+            payload::unsubscribed(fields, room.name(), Some(reason.as_str()))
+        });
+        let outbound = Outbound {
+            message_type: "unsubscribed",
+            id: None,
+            room: None,
+            user: None,
+            at,
+            position: None,
+            body: Body::Object(text(&object)),
+        };
+        let profile = socket.data().profile;
+        // A peer that does not read has been told enough; it is counted.
+        let _ = socket.send(self.desk.scratch.write(&outbound, profile));
+        let extra = socket.data_mut().extra_mut();
+        let is_of_path = extra.is_some_and(|extra| extra.path_room.as_ref() == Some(room));
+        self.desk.scratch.give_payload(object);
+        if is_of_path {
+            let (code, why) = match reason {
+                Reason::Kicked => (4403, "sent away from the room"),
+                Reason::Forbidden => (4403, "not allowed in this room"),
+                Reason::RoomClosed => (4410, "the room was closed"),
+            };
+            self.context.close(connection, close_code(code), why);
+        }
+    }
+}
+
+/// A close code of ours.
+pub(super) fn close_code(code: u16) -> CloseCode {
+    CloseCode::new(code).expect("a code that RFC 6455 leaves to applications, or 1013")
+}

@@ -1,0 +1,222 @@
+//! Who may join, and how a newcomer begins.
+
+use super::Room;
+use super::history::Window;
+use super::members::Link;
+use super::room::RoomState;
+use crate::id::{ConnectionId, UserId};
+use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
+use crate::realtime::outlet::Outlet;
+use crate::realtime::post::Record;
+use crate::realtime::protocol::{Body, Id, Outbound, Profile, Rejection, payload};
+use crate::realtime::writing::{Written, text};
+
+/// What a newcomer has missed.
+enum Missed {
+    /// It did not ask.
+    NotAsked,
+    /// All of it is here: this many messages after that offset.
+    After(u64),
+    /// It cannot be told in full.
+    Lost,
+}
+
+impl RoomState {
+    /// Lets a connection in, or not. It begins with what the room publishes after this.
+    pub(super) fn join(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: Join) {
+        let outcome = match self.check(outlet, &join) {
+            Ok(()) => {
+                self.enter(outlet, room, &join);
+                Ok(self.admission(outlet, room, &join))
+            }
+            Err(rejection) => Err(rejection),
+        };
+        outlet.joined(Joined {
+            room: join.room,
+            asker: join.asker,
+            number: join.number,
+            is_vital: join.is_vital,
+            presence: join.presence,
+            outcome,
+        });
+    }
+
+    fn check(&self, outlet: &Outlet<'_, '_>, join: &Join) -> Result<(), Rejection> {
+        let user = &join.asker.user;
+        let member = self.members.get(user);
+        if self
+            .banned
+            .get(user)
+            .is_some_and(|until| *until > outlet.second())
+        {
+            return Err(Rejection::Forbidden);
+        }
+        let is_listed = member.is_some_and(|member| member.is_listed) || self.meta.is_owner(user);
+        if self.meta.is_private && !is_listed {
+            return Err(Rejection::Forbidden);
+        }
+        let members_max = self.members_max(outlet);
+        let is_here = member.is_some_and(|member| member.is_present());
+        if members_max > 0 && !is_here && self.crowd.present >= members_max {
+            return Err(Rejection::RoomFull);
+        }
+        Ok(())
+    }
+
+    /// Most users in the room; 0: no limit.
+    pub(super) fn members_max(&self, outlet: &Outlet<'_, '_>) -> usize {
+        match self.meta.max_clients {
+            0 => self.namespace(outlet).members_max as usize,
+            own => own as usize,
+        }
+    }
+
+    fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) {
+        let link = Link {
+            connection: join.asker.connection,
+            profile: join.asker.profile,
+        };
+        let about = (&join.roles, join.info.as_deref());
+        self.arrive(outlet, room, &join.asker.user, link, about);
+        self.remember_member(outlet, room, &join.asker.user);
+    }
+
+    /// How the connection begins in the room.
+    fn admission(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) -> Admission {
+        let bounds = self.bounds(outlet);
+        self.window.expire(outlet.unix_ms(), &bounds);
+        let missed = self.missed(outlet, join);
+        let replay = match missed {
+            Missed::After(offset) => replay(&self.window, room, offset, join.asker.profile),
+            Missed::NotAsked | Missed::Lost => Vec::new(),
+        };
+        let counts = &mut outlet.desk.counts;
+        match missed {
+            Missed::NotAsked => {}
+            Missed::After(_) => counts.recovered += 1,
+            Missed::Lost => counts.unrecovered += 1,
+        }
+        counts.replayed += replay.len() as u64;
+        let recovered = match missed {
+            Missed::NotAsked => None,
+            Missed::After(_) => Some(true),
+            Missed::Lost => Some(false),
+        };
+        let tail = self.snapshot(outlet, room, join);
+        let mut frames = Vec::new();
+        let mut without_replay = Vec::new();
+        if join.is_answered {
+            frames.push(self.subscribed(outlet, room, join, recovered, replay.len()));
+            let recovered = recovered.map(|_| replay.is_empty() && recovered == Some(true));
+            without_replay.push(self.subscribed(outlet, room, join, recovered, 0));
+        }
+        frames.extend(replay);
+        if let Some(frame) = tail {
+            frames.push(frame.clone());
+            without_replay.push(frame);
+        }
+        Admission {
+            frames,
+            without_replay,
+        }
+    }
+
+    fn missed(&self, outlet: &Outlet<'_, '_>, join: &Join) -> Missed {
+        let after = match &join.start {
+            Start::Now => return Missed::NotAsked,
+            Start::After { epoch, offset } => {
+                if !self.has_history(outlet) || **epoch != *self.epoch {
+                    return Missed::Lost;
+                }
+                *offset
+            }
+            Start::Undelivered => {
+                let member = self.members.get(&join.asker.user);
+                let Some(member) = member.filter(|member| member.is_listed) else {
+                    return Missed::NotAsked;
+                };
+                // What the window does not hold any more is lost to this client, which has no
+                // means to ask for it; `room.history` has it where the room is persistent.
+                let first = self.window.oldest().unwrap_or(self.window.head() + 1);
+                member.marks.delivered().max(first.saturating_sub(1))
+            }
+        };
+        match self.window.since(after) {
+            Some(_) => Missed::After(after),
+            None => Missed::Lost,
+        }
+    }
+
+    /// The answer to `subscribe`.
+    fn subscribed(
+        &self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        join: &Join,
+        recovered: Option<bool>,
+        replayed: usize,
+    ) -> Written {
+        let at = outlet.timestamp();
+        let has_history = self.has_history(outlet);
+        let subscribed = payload::Subscribed {
+            topic: room.name(),
+            head: has_history.then_some((&*self.epoch, self.window.head())),
+            recovered,
+            replayed: recovered.map(|_| replayed as u64),
+            members: Some(self.crowd.present as u64),
+        };
+        let object = outlet
+            .desk
+            .scratch
+            .take_payload(|fields| payload::subscribed(fields, &subscribed));
+        let outbound = Outbound {
+            message_type: "subscribed",
+            id: join.asker.id.as_ref().map(|id| Id::Request(id.as_id())),
+            room: None,
+            user: None,
+            at,
+            position: None,
+            body: Body::Object(text(&object)),
+        };
+        let written = Written::new(&outbound, join.asker.profile);
+        outlet.desk.scratch.give_payload(object);
+        written
+    }
+
+    /// Takes a user out of the room, whatever connections there are.
+    pub(super) fn expel(
+        &mut self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        user: &UserId,
+        reason: Reason,
+    ) {
+        let Some(member) = self.members.get(user) else {
+            return;
+        };
+        let connections: Vec<ConnectionId> =
+            member.links.iter().map(|link| link.connection).collect();
+        for connection in connections {
+            self.leave(outlet, room, user, connection, true);
+            let letter = Letter::Expelled {
+                connection,
+                room: room.clone(),
+                reason,
+            };
+            outlet
+                .context
+                .mail_in_order(connection.shard(), room.name(), Mail(letter));
+        }
+        self.forget_member(outlet, room, user);
+    }
+}
+
+/// The messages after an offset, all of which the window has, as frames.
+fn replay(window: &Window<Record>, room: &Room, offset: u64, profile: Profile) -> Vec<Written> {
+    let Some(missed) = window.since(offset) else {
+        return Vec::new();
+    };
+    missed
+        .map(|(offset, record)| record.written(room.name(), offset, profile))
+        .collect()
+}

@@ -1,0 +1,166 @@
+//! Messages of a room: each gets its place in the one order, is kept for those who come later, and
+//! goes to everybody who is there.
+
+use super::Room;
+use super::room::RoomState;
+use crate::realtime::outlet::Outlet;
+use crate::realtime::post::{Answer, Post, Record, Source, Terms};
+use crate::realtime::protocol::{
+    MessageId, Position, Recipient, Rejection, Status, Timestamp, payload,
+};
+use crate::realtime::writing::Audience;
+
+/// What a message was answered when it came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct First {
+    pub(super) id: MessageId,
+    /// 0 in a room without history.
+    pub(super) offset: u64,
+    pub(super) unix_ms: u64,
+}
+
+impl RoomState {
+    /// A message has come for the room.
+    pub(super) fn post(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) {
+        if self.storage.hold_back_post(outlet, room, post) {
+            return;
+        }
+        if let Source::Client {
+            asker,
+            roles,
+            has_asked,
+        } = &post.terms.source
+        {
+            let publish = &self.namespace(outlet).publish;
+            if !self.allows(publish, asker, roles) {
+                let is_here = self
+                    .members
+                    .get(&asker.user)
+                    .is_some_and(|seat| seat.is_present());
+                return match (is_here, has_asked) {
+                    (true, _) => outlet.refuse(asker, &Rejection::Forbidden),
+                    // It was not let in, and knows.
+                    (false, true) => {}
+                    (false, false) => outlet.refuse(asker, &Rejection::NotSubscribed),
+                };
+            }
+        }
+        if self.is_repeat(outlet, room, post) {
+            return;
+        }
+        let record = Record::new(post, outlet.message_id(), outlet.unix_ms());
+        if self.storage.is_stored() {
+            self.store(outlet, room, record, post.terms.clone());
+        } else {
+            let offset = self.has_history(outlet).then(|| self.window.head() + 1);
+            self.commit(outlet, room, record, &post.terms, offset);
+        }
+    }
+
+    /// Answers a message that has come before as it was answered then.
+    fn is_repeat(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) -> bool {
+        let (Some(user), Some(id)) = (post.terms.user(), post.client_message_id) else {
+            return false;
+        };
+        let Some(first) = self.recent.get(user, id, outlet.unix_ms()) else {
+            return false;
+        };
+        outlet.desk.counts.repeats += 1;
+        self.answer_post(outlet, room, first, Some(id), &post.terms);
+        true
+    }
+
+    /// Gives a message its place: `offset`, if the room keeps its messages.
+    pub(super) fn commit(
+        &mut self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        record: Record,
+        terms: &Terms,
+        offset: Option<u64>,
+    ) {
+        outlet.desk.counts.posted += 1;
+        let position = offset.map(|offset| Position {
+            offset,
+            epoch: None,
+        });
+        let recipients = self.recipients(outlet, &record);
+        let outbound = record.outbound(room.name(), position, &recipients);
+        outlet.publish(Audience::Everybody, terms.exclude, &outbound);
+        drop(recipients);
+        let first = First {
+            id: record.id,
+            offset: offset.unwrap_or(0),
+            unix_ms: record.unix_ms,
+        };
+        if let (Some(user), Some(id)) = (&record.user, &record.client_message_id) {
+            self.recent.insert(user, id, first, record.unix_ms);
+        }
+        self.answer_post(
+            outlet,
+            room,
+            first,
+            record.client_message_id.as_deref(),
+            terms,
+        );
+        let is_tracked = record.is_tracked;
+        if offset.is_some() {
+            let bounds = self.bounds(outlet);
+            self.window.push(record, outlet.unix_ms(), &bounds);
+            if is_tracked {
+                self.await_receipts(outlet, room);
+            }
+        }
+    }
+
+    /// Tells the author that the message has its place.
+    pub(super) fn answer_post(
+        &self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        first: First,
+        client_message_id: Option<&str>,
+        terms: &Terms,
+    ) {
+        let Some(asker) = terms.asker() else { return };
+        let has_offset = first.offset > 0;
+        match terms.answer {
+            Answer::None => {}
+            Answer::Ack => outlet.answer(asker, "ack", None, |fields| {
+                let at = has_offset.then_some((&*self.epoch, first.offset));
+                payload::ack(fields, room.name(), first.id, at)
+            }),
+            Answer::Status => outlet.answer(asker, "message-status", None, |fields| {
+                let status = payload::MessageStatus {
+                    message: first.id,
+                    client_message_id,
+                    status: Status::Sent,
+                    reached: payload::Reached::Server,
+                    chat: Some(room.name()),
+                    sender: Some(&asker.user),
+                };
+                payload::message_status(fields, &status, &Timestamp::new(first.unix_ms))
+            }),
+        }
+    }
+
+    /// Whom a tracked message is for, unless they are too many to be named.
+    fn recipients(&self, outlet: &Outlet<'_, '_>, record: &Record) -> Vec<Recipient<'_>> {
+        let delivery = &outlet.desk.options.delivery;
+        let limit = delivery.recipients_max;
+        if !record.is_tracked || !delivery.enabled || self.members.len() > limit.saturating_add(1) {
+            return Vec::new();
+        }
+        let updated_at = Timestamp::new(record.unix_ms);
+        let others = self
+            .members
+            .keys()
+            .filter(|user| Some(*user) != record.user.as_ref());
+        let recipient = |user| Recipient {
+            user,
+            status: Status::Sent,
+            updated_at,
+        };
+        others.map(|user| recipient(&**user)).collect()
+    }
+}

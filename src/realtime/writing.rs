@@ -1,0 +1,160 @@
+//! Writing messages for connections: once for each profile that has somebody to read it.
+
+use super::protocol::{Fields, Kind, Outbound, Profile, Timestamp};
+use super::session;
+use crate::shard::{Encode, Format, Message};
+use crate::time::Now;
+
+/// A scratch buffer larger than this is given back after use, bytes. A snapshot of a thousand
+/// members and a message of the default size stay below it.
+const SCRATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Which subscribers of a room are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    Everybody,
+    /// Those who want to be told who is there.
+    PresenceOnly,
+}
+
+/// A frame for one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl Written {
+    pub(super) fn new(outbound: &Outbound<'_>, profile: Profile) -> Self {
+        let mut out = Vec::new();
+        match outbound.write(profile, &mut out) {
+            Kind::Text => Self::Text(String::from_utf8(out).expect("frames are written from text")),
+            Kind::Binary => Self::Binary(out),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    pub(super) fn as_message(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+/// The buffers that frames are written in, and the turn's time stamp.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    payload: Vec<u8>,
+    writings: Writings,
+    stamp: Option<(u64, Timestamp)>,
+    /// Frames written for rooms and for everybody, since the start.
+    pub(super) encodings: u64,
+}
+
+/// One message as each profile has it, as far as it was asked for.
+#[derive(Debug, Default)]
+struct Writings {
+    frames: [Vec<u8>; Profile::ALL.len()],
+    kinds: [Option<Kind>; Profile::ALL.len()],
+}
+
+impl Scratch {
+    /// The time stamp of this turn, made once.
+    pub(super) fn timestamp(&mut self, now: Now) -> Timestamp {
+        match self.stamp {
+            Some((unix_ms, stamp)) if unix_ms == now.unix_ms => stamp,
+            _ => {
+                let stamp = Timestamp::new(now.unix_ms);
+                self.stamp = Some((now.unix_ms, stamp));
+                stamp
+            }
+        }
+    }
+
+    /// Takes the payload buffer and fills it; to be [given back](Scratch::give_payload).
+    pub(super) fn take_payload(&mut self, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) -> Vec<u8> {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        Fields::write(&mut payload, fill);
+        payload
+    }
+
+    pub(super) fn give_payload(&mut self, mut payload: Vec<u8>) {
+        payload.clear();
+        payload.shrink_to(SCRATCH_BYTES_MAX);
+        self.payload = payload;
+    }
+
+    /// A message that is written when a subscriber's format is met.
+    pub(super) fn encoder<'s>(
+        &'s mut self,
+        outbound: &'s Outbound<'s>,
+        audience: Audience,
+    ) -> Encoder<'s> {
+        self.writings.kinds = Default::default();
+        Encoder {
+            outbound,
+            audience,
+            scratch: self,
+        }
+    }
+
+    /// Writes a message for one connection and lends it.
+    pub(super) fn write(&mut self, outbound: &Outbound<'_>, profile: Profile) -> Message<'_> {
+        let frame = &mut self.writings.frames[0];
+        self.writings.kinds = Default::default();
+        frame.clear();
+        frame.shrink_to(SCRATCH_BYTES_MAX);
+        let kind = outbound.write(profile, frame);
+        lend(frame, kind)
+    }
+}
+
+/// The text of a payload that [`Fields`] has written.
+pub(super) fn text(payload: &[u8]) -> &str {
+    simdutf8::basic::from_utf8(payload).expect("payloads are written from text")
+}
+
+fn lend(frame: &[u8], kind: Kind) -> Message<'_> {
+    match kind {
+        Kind::Text => Message::Text(text(frame)),
+        Kind::Binary => Message::Binary(frame),
+    }
+}
+
+/// Writes a message in each profile that is asked for, once.
+pub(super) struct Encoder<'s> {
+    outbound: &'s Outbound<'s>,
+    audience: Audience,
+    scratch: &'s mut Scratch,
+}
+
+impl Encode for Encoder<'_> {
+    fn encode(&mut self, format: Format) -> Option<Message<'_>> {
+        let (profile, presence) = session::profile(format);
+        if self.audience == Audience::PresenceOnly && !presence {
+            return None;
+        }
+        let place = profile as usize;
+        let Scratch {
+            writings,
+            encodings,
+            ..
+        } = &mut *self.scratch;
+        let frame = &mut writings.frames[place];
+        let kind = *writings.kinds[place].get_or_insert_with(|| {
+            *encodings += 1;
+            frame.clear();
+            frame.shrink_to(SCRATCH_BYTES_MAX);
+            self.outbound.write(profile, frame)
+        });
+        Some(lend(frame, kind))
+    }
+}
