@@ -29,6 +29,7 @@ mod oracle;
 mod payload;
 mod prng;
 mod settings;
+mod stage;
 mod world;
 
 pub use prng::seed_from;
