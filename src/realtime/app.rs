@@ -34,7 +34,7 @@ const SWEPT_USERS: usize = 4096;
 #[derive(Debug)]
 pub struct Realtime {
     registry: Registry,
-    state: State,
+    pub(super) state: State,
 }
 
 impl Realtime {

@@ -32,8 +32,8 @@ pub(super) trait Witness<A: App> {
     /// Mail is about to be handed to a shard.
     fn arriving(&self, _to: ShardId, _mail: &Mail<A>) {}
 
-    /// A shard has handled an event.
-    fn handled(&self, _shard: &Shard<A>) {}
+    /// A shard's application may have done something.
+    fn handled(&self, _shard: ShardId, _app: &A) {}
 }
 
 /// What a stage is set up from.
@@ -194,7 +194,7 @@ impl<A: App, W: Witness<A>> Stage<A, W> {
             prng: &mut self.prng,
         };
         shard.handle(self.clock.now, event, &mut bench);
-        self.witness.handled(shard);
+        self.witness.handled(driver.shard, shard.app());
     }
 
     fn accept(&mut self, station: usize) -> bool {
@@ -328,7 +328,7 @@ impl<A: App, W: Witness<A>> Stage<A, W> {
         }
         shard.flushed(&mut bench);
         driver.turn_ended();
-        self.witness.handled(shard);
+        self.witness.handled(driver.shard, shard.app());
         has_more || sends > 0
     }
 }

@@ -94,4 +94,6 @@ mod world;
 
 pub use client::Client;
 pub use payload::{Payload, Received, Refused};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use peer::Peer;
 pub use server::{Builder, TestServer};

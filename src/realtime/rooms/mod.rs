@@ -23,6 +23,8 @@ mod agenda;
 mod dedupe;
 mod delivery;
 mod history;
+#[cfg(any(test, feature = "sim"))]
+mod inspect;
 mod listing;
 mod members;
 mod pages;
@@ -52,6 +54,8 @@ use agenda::Agenda;
 use room::RoomState;
 
 pub(super) use history::Dated;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use inspect::RoomView;
 pub(super) use listing::Listing;
 pub use members::{Member, Members};
 pub(super) use powers::{Changes, Mark, Page, Question, Spec};
