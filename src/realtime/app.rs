@@ -293,6 +293,15 @@ impl App for Realtime {
         self.state
             .outlet(&mut socket.context())
             .tell_gap(connection, room.as_ref());
+        if let Some(room) = room {
+            let user = socket.user().clone();
+            let missed = Letter::Missed {
+                room,
+                user,
+                connection,
+            };
+            self.state.deliver(&mut socket.context(), missed);
+        }
     }
 
     fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {

@@ -24,6 +24,7 @@ impl Letter {
             | Self::Info { room, .. }
             | Self::Receipt { room, .. }
             | Self::Proved { room, .. }
+            | Self::Missed { room, .. }
             | Self::Ask { room, .. }
             | Self::Run { room, .. }
             | Self::Loaded { room, .. }
@@ -161,10 +162,15 @@ impl Outlet<'_, '_> {
         let Some(mut socket) = self.context.socket(connection) else {
             return;
         };
-        if socket.data_mut().remove(room.name()).is_none() {
-            return;
+        match socket.data().find(room.name()) {
+            None => return,
+            // It has asked to come back meanwhile, and the room's home will answer that.
+            Some(joined) if joined.asked.is_some() => {}
+            Some(_) => {
+                socket.data_mut().remove(room.name());
+                socket.unsubscribe(room.name());
+            }
         }
-        socket.unsubscribe(room.name());
         let object = self.desk.scratch.take_payload(|fields| {
             payload::unsubscribed(fields, room.name(), Some(reason.as_str()))
         });

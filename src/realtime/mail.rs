@@ -100,7 +100,14 @@ pub(super) enum Letter {
     Proved {
         room: Room,
         user: UserId,
+        connection: ConnectionId,
         offset: u64,
+    },
+    /// To a room's home: messages were left out for a member's connection.
+    Missed {
+        room: Room,
+        user: UserId,
+        connection: ConnectionId,
     },
     /// To a room's home: a question that its state answers.
     Ask {

@@ -249,7 +249,11 @@ impl Outlet<'_, '_> {
         };
         let membership = socket.data_mut().find_mut(room.name());
         let Some(membership) = membership.filter(|m| m.asked == Some(number)) else {
-            // It has left meanwhile, or asked again: the room's home has heard that, too.
+            // It has left meanwhile, or asked again: the room's home has heard that, too. Whether what
+            // it has said was refused it does not know yet.
+            if let Err(rejection) = &outcome {
+                self.refuse(asker, rejection);
+            }
             return;
         };
         let admission = match outcome {
@@ -289,6 +293,15 @@ impl Outlet<'_, '_> {
             &admission.without_replay
         };
         session::send_all(&mut socket, frames);
+        if !fits {
+            let missed = Letter::Missed {
+                room: room.clone(),
+                user: asker.user.clone(),
+                connection: asker.connection,
+            };
+            let home = self.context.home(room.name());
+            self.context.mail(home, Mail(missed));
+        }
     }
 }
 

@@ -79,17 +79,18 @@ impl Mail {
         }
     }
 
-    /// If it asks connections for proof that messages have come: takes their word for it.
-    pub(crate) fn prove_untested(self) -> Result<Work<Realtime>, Self> {
+    /// If it asks connections for proof that messages have come: what takes their word for it.
+    pub(crate) fn prove_untested(&self) -> Option<Work<Realtime>> {
         let Letter::Prove {
             room,
             offset,
             connections,
-        } = self.0
+        } = &self.0
         else {
-            return Err(self);
+            return None;
         };
-        Ok(Box::new(move |app, context| {
+        let (room, offset, connections) = (room.clone(), *offset, connections.clone());
+        Some(Box::new(move |app, context| {
             for connection in connections {
                 let Some(user) = context
                     .socket(connection)
@@ -98,7 +99,12 @@ impl Mail {
                     continue;
                 };
                 let room = room.clone();
-                let letter = Letter::Proved { room, user, offset };
+                let letter = Letter::Proved {
+                    room,
+                    user,
+                    connection,
+                    offset,
+                };
                 app.state.deliver(context, letter);
             }
         }))

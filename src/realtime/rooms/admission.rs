@@ -52,11 +52,12 @@ impl RoomState {
             return Err(Rejection::Forbidden);
         }
         let is_listed = member.is_some_and(|member| member.is_listed) || self.meta.is_owner(user);
-        if self.meta.is_private && !is_listed {
+        let is_here = member.is_some_and(|member| member.is_present());
+        // Who is here already may stay, and come by a further connection.
+        if self.meta.is_private && !is_listed && !is_here {
             return Err(Rejection::Forbidden);
         }
         let members_max = self.members_max(outlet);
-        let is_here = member.is_some_and(|member| member.is_present());
         if members_max > 0 && !is_here && self.crowd.present >= members_max {
             return Err(Rejection::RoomFull);
         }
@@ -75,6 +76,7 @@ impl RoomState {
         let link = Link {
             connection: join.asker.connection,
             profile: join.asker.profile,
+            since: self.window.head(),
         };
         let about = (&join.roles, join.info.as_deref());
         self.arrive(outlet, room, &join.asker.user, link, about);
@@ -87,7 +89,10 @@ impl RoomState {
         self.window.expire(outlet.unix_ms(), &bounds);
         let missed = self.missed(outlet, join);
         let replay = match missed {
-            Missed::After(offset) => replay(&self.window, room, offset, join.asker.profile),
+            Missed::After(offset) => {
+                self.begins_after(&join.asker.user, join.asker.connection, offset);
+                replay(&self.window, room, offset, join.asker.profile)
+            }
             Missed::NotAsked | Missed::Lost => Vec::new(),
         };
         let counts = &mut outlet.desk.counts;

@@ -45,6 +45,8 @@ pub struct Member {
 pub(super) struct Link {
     pub(super) connection: ConnectionId,
     pub(super) profile: Profile,
+    /// The offset after which it has got every message.
+    pub(super) since: u64,
 }
 
 /// A user's place in a room.
@@ -137,18 +139,18 @@ impl RoomState {
         seat.leaves_at_s = None;
         seat.is_listed |= lasts;
         seat.roles = roles.clone();
+        let is_other_info = info.is_some_and(|info| seat.info() != info);
         if let Some(info) = info {
             seat.info = Some(info.into());
         }
-        if !seat
-            .links
-            .iter()
-            .any(|known| known.connection == link.connection)
-        {
-            seat.links.push(link);
-        }
+        seat.links
+            .retain(|known| known.connection != link.connection);
+        seat.links.push(link);
         self.empty_since_s = None;
         if was_present {
+            if is_other_info {
+                self.tell_info(outlet, room, user);
+            }
             return;
         }
         seat.since_ms = now_ms;
@@ -361,10 +363,14 @@ impl RoomState {
             return outlet.refuse(asker, &Rejection::NotSubscribed);
         };
         seat.info = Some(info);
-        let seat = &self.members[&asker.user];
+        self.tell_info(outlet, room, &asker.user);
+    }
+
+    /// Tells the room what a member says about itself.
+    fn tell_info(&self, outlet: &mut Outlet<'_, '_>, room: &Room, user: &UserId) {
+        let seat = &self.members[user];
         if !self.crowd.is_crowded && self.namespace(outlet).presence {
             outlet.desk.counts.presence += 1;
-            let user = &asker.user;
             let kind = (PRESENCE, Some(&**user));
             outlet.tell_room(room, kind, Audience::PresenceOnly, None, |fields| {
                 payload::presence_update(fields, user, seat.info())

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::Room;
 use super::delivery::Counts;
+use super::members::Link;
 use super::room::RoomState;
 use crate::id::{ConnectionId, ShardId, UserId};
 use crate::realtime::mail::{Asker, Letter, Mail, Push, Receipt};
@@ -84,16 +85,38 @@ impl RoomState {
         }
     }
 
-    /// A connection of the user has got everything up to `offset`.
+    /// A connection has got everything up to `offset` from where it began. What was said before that
+    /// is behind it, but nobody is told that it was delivered.
     pub(super) fn proved(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        user: &UserId,
+        (user, connection): (&UserId, ConnectionId),
         offset: u64,
     ) {
+        let Some(since) = self.link(user, connection).map(|link| link.since) else {
+            return;
+        };
         let offset = offset.min(self.window.head());
-        self.advance(outlet, room, user, offset, Status::Delivered);
+        self.advance(outlet, room, user, since + 1..=offset, Status::Delivered);
+    }
+
+    fn link(&mut self, user: &UserId, connection: ConnectionId) -> Option<&mut Link> {
+        let mut links = self.members.get_mut(user)?.links.iter_mut();
+        links.find(|link| link.connection == connection)
+    }
+
+    /// A connection gets every message after an offset.
+    pub(super) fn begins_after(&mut self, user: &UserId, connection: ConnectionId, offset: u64) {
+        if let Some(link) = self.link(user, connection) {
+            link.since = offset;
+        }
+    }
+
+    /// Some of the messages so far were left out for a connection.
+    pub(super) fn missed_some(&mut self, user: &UserId, connection: ConnectionId) {
+        let head = self.window.head();
+        self.begins_after(user, connection, head);
     }
 
     /// A client says that it has got or read a message.
@@ -111,26 +134,29 @@ impl RoomState {
         let Some(offset) = found.map(|(offset, _)| offset) else {
             return outlet.refuse(asker, &Rejection::NotFound);
         };
-        self.advance(outlet, room, &asker.user, offset, receipt.status);
+        self.advance(outlet, room, &asker.user, 1..=offset, receipt.status);
     }
 
+    /// All up to the end of `known` has that status for a user; it is told of those in `known`.
     fn advance(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
         user: &UserId,
-        offset: u64,
+        known: RangeInclusive<u64>,
         status: Status,
     ) {
         let Some(seat) = self.members.get_mut(user) else {
             return;
         };
+        let offset = *known.end();
         let news = match status {
             Status::Sent => None,
             Status::Delivered => seat.marks.deliver(offset),
             Status::Read => seat.marks.mark_read(offset),
         };
         let Some(news) = news else { return };
+        let news = *news.start().max(known.start())..=*news.end();
         if self.storage.is_stored() && !self.receipts.unstored.contains(user) {
             self.receipts.unstored.push(user.clone());
         }
@@ -288,7 +314,12 @@ impl Outlet<'_, '_> {
         let proved = extra.proofs.passed(token);
         let letter = |(room, offset)| {
             let user = user.clone();
-            Letter::Proved { room, user, offset }
+            Letter::Proved {
+                room,
+                user,
+                connection,
+                offset,
+            }
         };
         proved.map(letter).collect()
     }

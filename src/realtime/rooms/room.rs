@@ -163,7 +163,15 @@ impl RoomState {
             }
             Letter::Info { asker, info, .. } => self.update_info(outlet, room, &asker, info),
             Letter::Receipt { asker, receipt, .. } => self.receipt(outlet, room, &asker, receipt),
-            Letter::Proved { user, offset, .. } => self.proved(outlet, room, &user, offset),
+            Letter::Proved {
+                user,
+                connection,
+                offset,
+                ..
+            } => self.proved(outlet, room, (&user, connection), offset),
+            Letter::Missed {
+                user, connection, ..
+            } => self.missed_some(&user, connection),
             Letter::Ask {
                 asker, question, ..
             } => self.ask(outlet, room, &asker, *question),

@@ -55,10 +55,10 @@ impl Eye {
                 mail.unread();
                 Some(Mail::App(mail))
             }
-            (Some(Fault::ProveUntested), Mail::App(mail)) => Some(match mail.prove_untested() {
-                Ok(work) => Mail::Run(work),
-                Err(mail) => Mail::App(mail),
-            }),
+            (Some(Fault::ProveUntested), Mail::App(mail)) => {
+                let work = mail.prove_untested();
+                Some(work.map_or(Mail::App(mail), Mail::Run))
+            }
             (Some(Fault::LoseLeave), Mail::Publish(batch)) => {
                 without_leave(&batch).map(|batch| Mail::Publish(Arc::new(batch)))
             }
