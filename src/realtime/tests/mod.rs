@@ -3,6 +3,7 @@
 mod handlers;
 mod messages;
 mod presence;
+mod races;
 mod upgrade;
 mod world;
 
