@@ -162,9 +162,11 @@ impl Guest {
 
     /// A later subscription is answered: earlier ones are not any more.
     pub(super) fn superseded(&mut self, room: &str, asked: u64) {
-        self.asks.retain(|_, (since, ask)| {
+        for (since, ask) in self.asks.values_mut() {
             let is_same = matches!(ask, Ask::Subscribe { room: other, .. } if other == room);
-            !(is_same && *since < asked)
-        });
+            if is_same && *since < asked {
+                *ask = Ask::Quiet;
+            }
+        }
     }
 }

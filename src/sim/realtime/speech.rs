@@ -257,7 +257,10 @@ impl Speaker<'_> {
                     json!({"room_id": own, "is_private": is_private}),
                 )
             }
-            4 => ("room.close", json!({"room_id": room})),
+            4 => {
+                self.judge.closed.insert(room.clone());
+                ("room.close", json!({"room_id": room}))
+            }
             5 => {
                 let ban_s = self.prng.pick(&[0, 0, 5]);
                 (
