@@ -17,11 +17,13 @@ fn connect(server: &TestServer, user: &str, roles: &str) -> Client {
 
 fn join(client: &Client, room: &str, info: &Value) -> Value {
     let data = json!({"topic": room, "presence": true, "info": info});
+    client.forget();
     client.send(json!({"type": "subscribe", "id": "join", "data": data}));
     client.receive()
 }
 
 fn call(client: &Client, method: &str, params: &Value) -> Value {
+    client.forget();
     client.send(json!({"type": "rpc", "id": method, "data": {"method": method, "params": params}}));
     client.receive()
 }
