@@ -61,8 +61,8 @@ impl Settings {
             steps: prng.pick(&[300, 700, 1200]),
             people_max: prng.pick(&[3, 6, 10]),
             users: prng.pick(&[2, 4, 7]),
-            send_buffer_bytes_max: prng.pick(&[600, 4000, 1 << 20]),
-            text_bytes_max: prng.pick(&[10, 400]),
+            send_buffer_bytes_max: prng.pick(&[200, 4000, 1 << 20]),
+            text_bytes_max: prng.pick(&[10, 400, 3000]),
             weights,
             core: core(prng),
             app: app(prng),
@@ -76,7 +76,7 @@ fn core(prng: &mut Prng) -> Options {
         connections_per_user_max: prng.pick(&[0, 0, 3]),
         // Answers are never dropped, so that all of them are due.
         queue_bytes_max: 1 << 30,
-        topic_window_bytes: prng.pick(&[2000, 20_000, 1 << 20]),
+        topic_window_bytes: prng.pick(&[1, 2000, 20_000, 1 << 20]),
         slow_policy: prng.pick(&[SlowPolicy::Gap, SlowPolicy::Gap, SlowPolicy::Disconnect]),
         ..Options::default()
     }
