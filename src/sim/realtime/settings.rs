@@ -56,7 +56,7 @@ impl Settings {
             service_delay: weight(60, &[20, 80]),
             ..Weights::default()
         };
-        Self {
+        let mut settings = Self {
             shards: prng.pick(&[1, 2, 2, 3, 4]),
             steps: prng.pick(&[300, 700, 1200]),
             people_max: prng.pick(&[3, 6, 10]),
@@ -66,7 +66,21 @@ impl Settings {
             weights,
             core: core(prng),
             app: app(prng),
+        };
+        if prng.chance(25) {
+            settings.crowd();
         }
+        settings
+    }
+
+    /// Many slow readers of much: windows pass subscribers only if several things come together.
+    fn crowd(&mut self) {
+        (self.people_max, self.steps) = (10, 1200);
+        self.text_bytes_max = 20_000;
+        self.send_buffer_bytes_max = 200;
+        self.core.topic_window_bytes = 2000;
+        (self.weights.stall, self.weights.leap) = (10, 0);
+        (self.weights.reset, self.weights.half_close) = (0, 0);
     }
 }
 
