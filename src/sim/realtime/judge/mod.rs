@@ -291,12 +291,13 @@ impl Judge {
 
     /// A client is told of its message that it has its place.
     fn posted(&mut self, client: usize, frame: &Frame) {
-        let (_, ask) = self.take(client, frame);
+        let (asked, ask) = self.take(client, frame);
         let Ask::Post { room, tag } = ask else {
             self.fail(format_args!("{ask:?} is answered {frame:?}"));
         };
         if !room.is_empty() {
-            self.guest(client).stay(&room).is_in = true;
+            // Or it was taken for the user's other connections, who are in the room.
+            self.guest(client).stay(&room).hopes_since = Some(asked);
         }
         let id = frame.str("message_id").unwrap_or_default().to_owned();
         let said = self.said[&tag].clone();
