@@ -139,6 +139,11 @@ impl Proofs {
         token
     }
 
+    /// The connection begins anew in a room: what went out before proves nothing of what it gets now.
+    pub(super) fn forget(&mut self, room: &Room) {
+        self.awaited.retain(|proof| proof.room != *room);
+    }
+
     /// What a barrier has proved: it is awaited no more.
     pub(super) fn passed(&mut self, token: u64) -> impl Iterator<Item = (Room, u64)> + '_ {
         let proved = self
@@ -190,5 +195,20 @@ fn send_batch(socket: &mut Socket<'_, super::Realtime>, batch: &mut Batch) {
     let mut array = Vec::new();
     if batch.finish(&mut array) {
         let _ = socket.send(super::writing::text(&array));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stay_that_begins_anew_is_not_proved_by_what_went_out_before() {
+        let (den, hall) = (Room::new("den"), Room::new("hall"));
+        let mut proofs = Proofs::default();
+        proofs.await_room(&den, 3);
+        let token = proofs.await_room(&hall, 5);
+        proofs.forget(&den);
+        assert_eq!(proofs.passed(token).collect::<Vec<_>>(), [(hall, 5)]);
     }
 }

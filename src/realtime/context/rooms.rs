@@ -164,6 +164,9 @@ impl Ctx<'_> {
             asked: Some(number),
         };
         let roles = session.roles.clone();
+        if let Some(extra) = session.extra_mut() {
+            extra.proofs.forget(room);
+        }
         if let Some(joined) = session.find_mut(room.name()) {
             *joined = membership;
             socket.unsubscribe(room.name());
