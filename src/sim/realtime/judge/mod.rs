@@ -297,7 +297,8 @@ impl Judge {
         };
         if !room.is_empty() {
             // Or it was taken for the user's other connections, who are in the room.
-            self.guest(client).stay(&room).hopes_since = Some(asked);
+            let stay = self.guest(client).stay(&room);
+            stay.hopes_since = stay.hopes_since.max(Some(asked));
         }
         let id = frame.str("message_id").unwrap_or_default().to_owned();
         let said = self.said[&tag].clone();
