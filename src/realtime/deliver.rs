@@ -157,7 +157,7 @@ impl Outlet<'_, '_> {
     }
 
     /// A connection of this shard is in a room no more.
-    fn expelled(&mut self, connection: ConnectionId, room: &Room, reason: Reason) {
+    pub(super) fn expelled(&mut self, connection: ConnectionId, room: &Room, reason: Reason) {
         let at = self.timestamp();
         let Some(mut socket) = self.context.socket(connection) else {
             return;

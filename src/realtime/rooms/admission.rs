@@ -203,6 +203,11 @@ impl RoomState {
             member.links.iter().map(|link| link.connection).collect();
         for connection in connections {
             self.leave(outlet, room, user, connection, true);
+            if connection.shard() == outlet.context.shard() {
+                // At once: what the room says after this is not for it, in this callback neither.
+                outlet.expelled(connection, room, reason);
+                continue;
+            }
             let letter = Letter::Expelled {
                 connection,
                 room: room.clone(),

@@ -157,3 +157,25 @@ fn a_second_connection_proves_nothing_of_what_was_said_before_it() {
     assert_eq!(of("sent"), of("delivered"), "{told:?}");
     server.end();
 }
+
+#[test]
+fn who_is_sent_away_reads_nothing_of_what_the_same_frame_brings_next() {
+    for shard in [0, 1] {
+        let server = TestServer::builder().start();
+        let room = server.name_at("room", 0);
+        let admin = connect(&server, &server.name_at("admin", 0), "admin");
+        let guest = connect(&server, &server.name_at("guest", shard), "");
+        join(&admin, &room, &json!({}));
+        join(&guest, &room, &json!({}));
+        guest.forget();
+        let close = json!({"method": "room.close", "params": {"room_id": room}});
+        admin.send(json!([
+            {"type": "rpc", "id": 1, "data": close},
+            {"type": "subscribe", "id": 2, "data": {"topic": room}},
+        ]));
+        let read = guest.receive_all();
+        let last = read.last().expect("it is told");
+        assert_eq!(last["data"]["reason"], "room_closed", "{read:?}");
+        server.end();
+    }
+}
