@@ -311,6 +311,7 @@ impl App for Realtime {
                 room: joined.room,
                 user: user.clone(),
                 connection,
+                number: joined.number,
                 for_good: false,
             };
             self.state

@@ -106,6 +106,7 @@ pub(super) enum Letter {
     Ask {
         room: Room,
         asker: Asker,
+        roles: Roles,
         question: Box<Question>,
     },
     /// To a room's home: a handler's own work on the room.
@@ -124,6 +125,8 @@ pub(super) enum Letter {
     Expelled {
         connection: ConnectionId,
         room: Room,
+        /// Which of the connection's memberships this ends.
+        number: u32,
         reason: Reason,
     },
     /// To a connection's shard: prove that the room's messages up to there have arrived.
@@ -162,7 +165,7 @@ pub(super) struct Join {
     pub(super) room: Room,
     pub(super) asker: Asker,
     pub(super) roles: Roles,
-    /// Which of the connection's questions this is.
+    /// Which of the connection's questions this is; names the membership that it begins.
     pub(super) number: u32,
     pub(super) start: Start,
     /// Whether the connection wants to be told who is there.
@@ -191,6 +194,8 @@ pub(super) struct Leave {
     pub(super) room: Room,
     pub(super) user: UserId,
     pub(super) connection: ConnectionId,
+    /// Which of the connection's memberships ends: it may have begun a new one meanwhile.
+    pub(super) number: u32,
     /// Whether the user gives up a lasting membership, too.
     pub(super) for_good: bool,
 }
@@ -216,6 +221,10 @@ pub(super) struct Admission {
     /// What to send in their place if they do not fit the connection's queue: the messages that
     /// were missed are left out, and the answer says so.
     pub(super) without_replay: Vec<Written>,
+    /// Whether the messages that were missed are all among the frames; `None`: it did not ask.
+    pub(super) recovered: Option<bool>,
+    /// How many they are.
+    pub(super) replayed: usize,
 }
 
 /// A client's word about messages that it has got.

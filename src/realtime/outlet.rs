@@ -1,6 +1,7 @@
 //! What rooms and handlers tell others with.
 
 use super::Realtime;
+use super::deliver::close_code;
 use super::mail::{Admission, Asker, Joined, Leave, Letter, Mail, Push};
 use super::protocol::{
     Body, ErrorCode, Fields, Id, MessageId, Outbound, Rejection, Timestamp, payload,
@@ -248,7 +249,7 @@ impl Outlet<'_, '_> {
             return;
         };
         let membership = socket.data_mut().find_mut(room.name());
-        let Some(membership) = membership.filter(|m| m.asked == Some(number)) else {
+        let Some(membership) = membership.filter(|m| m.is_pending && m.number == number) else {
             // It has left meanwhile, or asked again: the room's home has heard that, too.
             return;
         };
@@ -258,14 +259,14 @@ impl Outlet<'_, '_> {
                 socket.data_mut().remove(room.name());
                 self.refuse(asker, &rejection);
                 if is_vital {
-                    let (code, reason) = close_code(&rejection);
+                    let (code, reason) = why_closed(&rejection);
                     self.context
-                        .close(asker.connection, super::deliver::close_code(code), reason);
+                        .close(asker.connection, close_code(code), reason);
                 }
                 return;
             }
         };
-        membership.asked = None;
+        membership.is_pending = false;
         let subscribed = socket.subscribe_as(room.name(), format);
         debug_assert_ne!(subscribed, Subscribed::BadTopic, "a room's name is a topic");
         if matches!(subscribed, Subscribed::TooMany | Subscribed::BadTopic) {
@@ -274,6 +275,7 @@ impl Outlet<'_, '_> {
                 room: room.clone(),
                 user: asker.user.clone(),
                 connection: asker.connection,
+                number,
                 for_good: false,
             });
             let home = self.context.home(room.name());
@@ -281,19 +283,25 @@ impl Outlet<'_, '_> {
             self.refuse(asker, &Rejection::Conflict);
             return;
         }
-        let bytes: usize = admission.frames.iter().map(Written::len).sum();
+        let bytes: usize = admission.frames.iter().map(Written::frame_bytes_max).sum();
         let fits = socket.queue_space() >= bytes;
-        let frames = if fits {
-            &admission.frames
-        } else {
-            &admission.without_replay
+        let (frames, replayed) = match fits {
+            true => (&admission.frames, admission.replayed),
+            false => (&admission.without_replay, 0),
         };
         session::send_all(&mut socket, frames);
+        let counts = &mut self.desk.counts;
+        match admission.recovered {
+            Some(true) if fits || admission.replayed == 0 => counts.recovered += 1,
+            Some(_) => counts.unrecovered += 1,
+            None => {}
+        }
+        counts.replayed += replayed as u64;
     }
 }
 
 /// How a connection ends that cannot be in the room of its path.
-fn close_code(rejection: &Rejection) -> (u16, &'static str) {
+fn why_closed(rejection: &Rejection) -> (u16, &'static str) {
     match rejection.code() {
         ErrorCode::NotFound => (4404, "no such room"),
         ErrorCode::RoomFull => (4413, "the room is full"),

@@ -33,8 +33,10 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub(super) struct Membership {
     pub(super) room: Room,
-    /// While the room's home has not answered: the number of the question.
-    pub(super) asked: Option<u32>,
+    /// The number of the question by which the connection came in.
+    pub(super) number: u32,
+    /// The room's home has not answered it.
+    pub(super) is_pending: bool,
 }
 
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use super::protocol::{Fields, Kind, Outbound, Profile, Timestamp};
 use super::session;
+use crate::limits::SERVER_HEADER_BYTES_MAX;
 use crate::shard::{Encode, Format, Message};
 use crate::time::Now;
 
@@ -33,11 +34,14 @@ impl Written {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        match self {
+    /// What the frame can take of a connection's queue at most, bytes: with its header, or as part
+    /// of an array.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        let payload = match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
-        }
+        };
+        payload + SERVER_HEADER_BYTES_MAX
     }
 
     pub(super) fn as_message(&self) -> Message<'_> {

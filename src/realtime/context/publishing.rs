@@ -5,7 +5,7 @@ use crate::id::UserId;
 use crate::realtime::mail::{Letter, Push};
 use crate::realtime::post::{Answer, Content, Post, Source, Terms};
 use crate::realtime::protocol::{Body, Fields, Id, Outbound, payload};
-use crate::realtime::rooms::Room;
+use crate::realtime::rooms::{Question, Room};
 use crate::realtime::writing::text;
 use crate::shard::{Dropped, Sent};
 
@@ -162,6 +162,17 @@ impl Ctx<'_> {
             is_typing,
         };
         self.state.deliver(&mut self.context, letter);
+    }
+
+    /// Asks a room's home, which answers the message's connection.
+    pub(in crate::realtime) fn ask_room(&mut self, room: Room, question: Question) {
+        let letter = Letter::Ask {
+            room,
+            asker: self.asker(),
+            roles: self.roles(),
+            question: Box::new(question),
+        };
+        self.deliver(letter);
     }
 
     pub(in crate::realtime) fn deliver(&mut self, letter: Letter) {

@@ -95,7 +95,7 @@ impl Ctx<'_> {
         let Some(mut socket) = self.context.socket(connection) else {
             return false;
         };
-        let Some(Membership { room, .. }) = socket.data_mut().remove(room) else {
+        let Some(Membership { room, number, .. }) = socket.data_mut().remove(room) else {
             return false;
         };
         socket.unsubscribe(room.name());
@@ -103,6 +103,7 @@ impl Ctx<'_> {
             room,
             user: self.user.clone(),
             connection,
+            number,
             for_good: true,
         };
         self.state.deliver(&mut self.context, Letter::Leave(leave));
@@ -161,7 +162,8 @@ impl Ctx<'_> {
         let session = socket.data_mut();
         let membership = Membership {
             room: room.clone(),
-            asked: Some(number),
+            number,
+            is_pending: true,
         };
         let roles = session.roles.clone();
         if let Some(joined) = session.find_mut(room.name()) {

@@ -4,7 +4,7 @@ use super::Room;
 use super::history::Window;
 use super::members::Link;
 use super::room::RoomState;
-use crate::id::{ConnectionId, UserId};
+use crate::id::UserId;
 use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::Record;
@@ -29,7 +29,12 @@ impl RoomState {
                 self.enter(outlet, room, &join);
                 Ok(self.admission(outlet, room, &join))
             }
-            Err(rejection) => Err(rejection),
+            Err(rejection) => {
+                // Who asks anew is judged anew: it may have been in the room until now.
+                let (user, connection) = (&join.asker.user, join.asker.connection);
+                self.leave(outlet, room, user, connection, None, false);
+                Err(rejection)
+            }
         };
         outlet.joined(Joined {
             room: join.room,
@@ -74,7 +79,7 @@ impl RoomState {
     fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) {
         let link = Link {
             connection: join.asker.connection,
-            profile: join.asker.profile,
+            number: join.number,
         };
         let about = (&join.roles, join.info.as_deref());
         self.arrive(outlet, room, &join.asker.user, link, about);
@@ -90,24 +95,18 @@ impl RoomState {
             Missed::After(offset) => replay(&self.window, room, offset, join.asker.profile),
             Missed::NotAsked | Missed::Lost => Vec::new(),
         };
-        let counts = &mut outlet.desk.counts;
-        match missed {
-            Missed::NotAsked => {}
-            Missed::After(_) => counts.recovered += 1,
-            Missed::Lost => counts.unrecovered += 1,
-        }
-        counts.replayed += replay.len() as u64;
         let recovered = match missed {
             Missed::NotAsked => None,
             Missed::After(_) => Some(true),
             Missed::Lost => Some(false),
         };
         let tail = self.snapshot(outlet, room, join);
+        let replayed = replay.len();
         let mut frames = Vec::new();
         let mut without_replay = Vec::new();
         if join.is_answered {
-            frames.push(self.subscribed(outlet, room, join, recovered, replay.len()));
-            let recovered = recovered.map(|_| replay.is_empty() && recovered == Some(true));
+            frames.push(self.subscribed(outlet, room, join, recovered, replayed));
+            let recovered = recovered.map(|recovered| recovered && replayed == 0);
             without_replay.push(self.subscribed(outlet, room, join, recovered, 0));
         }
         frames.extend(replay);
@@ -118,6 +117,8 @@ impl RoomState {
         Admission {
             frames,
             without_replay,
+            recovered,
+            replayed,
         }
     }
 
@@ -191,22 +192,27 @@ impl RoomState {
         user: &UserId,
         reason: Reason,
     ) {
-        let Some(member) = self.members.get(user) else {
+        let Some(seat) = self.members.get(user) else {
             return;
         };
-        let connections: Vec<ConnectionId> =
-            member.links.iter().map(|link| link.connection).collect();
-        for connection in connections {
-            self.leave(outlet, room, user, connection, true);
+        for Link { connection, number } in seat.links.clone() {
+            let shard = connection.shard();
+            // At once, so that what the room hears of it does not come twice.
+            if shard == outlet.context.shard() {
+                outlet.expelled(connection, room, number, reason);
+                continue;
+            }
             let letter = Letter::Expelled {
                 connection,
                 room: room.clone(),
+                number,
                 reason,
             };
             outlet
                 .context
-                .mail_in_order(connection.shard(), room.name(), Mail(letter));
+                .mail_in_order(shard, room.name(), Mail(letter));
         }
+        self.remove(outlet, room, user);
         self.forget_member(outlet, room, user);
     }
 }

@@ -1,5 +1,6 @@
 //! `room.list`: a page of the rooms of all shards, which each adds its own to.
 
+use super::pages::PAGE_BYTES_MAX;
 use super::{Room, Rooms, selection};
 use crate::id::ShardId;
 use crate::realtime::mail::{Asker, Letter, Mail};
@@ -73,8 +74,15 @@ impl Rooms {
 
 impl Listing {
     fn answer(mut self, outlet: &mut Outlet<'_, '_>) {
-        let has_more = self.found.len() > self.limit;
-        self.found.truncate(self.limit);
+        let mut bytes = 0;
+        let fits = self.found.iter().take_while(|(_, object)| {
+            bytes += object.len() + 1;
+            bytes <= PAGE_BYTES_MAX
+        });
+        // One room fits always: a page that goes on is never empty.
+        let fits = fits.count().clamp(1, self.limit);
+        let has_more = self.found.len() > fits;
+        self.found.truncate(fits);
         let next = self
             .found
             .last()

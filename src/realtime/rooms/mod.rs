@@ -14,6 +14,7 @@
 //! | `receipts` | delivered and read |
 //! | `storage` | rooms that outlive the process |
 //! | `pages`, `listing` | parts of a room's messages, and of all rooms |
+//! | `meta` | what is known of a room besides |
 //! | `powers` | questions and changes by remote procedure |
 //! | `agenda` | when a room is to be looked at again |
 //! | `history`, `dedupe`, `delivery`, `typing`, `selection` | what these keep their state in |
@@ -25,6 +26,7 @@ mod delivery;
 mod history;
 mod listing;
 mod members;
+mod meta;
 mod pages;
 mod posting;
 mod powers;
@@ -54,7 +56,8 @@ use room::RoomState;
 pub(super) use history::Dated;
 pub(super) use listing::Listing;
 pub use members::{Member, Members};
-pub(super) use powers::{Changes, Mark, Page, Question, Spec};
+pub(super) use meta::{Changes, Spec};
+pub(super) use powers::{ADMIN, Mark, Page, Question};
 pub use room_ctx::RoomCtx;
 pub(super) use storage::{Loaded, Stored};
 

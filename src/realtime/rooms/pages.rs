@@ -16,7 +16,7 @@ use crate::realtime::writing::Written;
 use crate::store::{self, Store, StoreError};
 
 /// Most bytes of one page, so that it fits a connection's queue: a page ends early before it holds more.
-const PAGE_BYTES_MAX: usize = 128 * 1024;
+pub(super) const PAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// A page, as the peer gets it.
 struct Messages {

@@ -264,7 +264,7 @@ impl Outlet<'_, '_> {
             let is_there = socket
                 .data()
                 .find(room.name())
-                .is_some_and(|joined| joined.asked.is_none());
+                .is_some_and(|joined| !joined.is_pending);
             if is_there {
                 let token = socket.data_mut().extra().proofs.await_room(room, offset);
                 socket.barrier(token, proof);

@@ -10,15 +10,15 @@ use super::RoomCtx;
 use super::dedupe::Recent;
 use super::history::{Bounds, Window};
 use super::members::{Crowd, Seat};
+use super::meta::Meta;
 use super::posting::First;
-use super::powers::Meta;
 use super::receipts::Receipts;
 use super::storage::Storage;
 use super::typing::Typists;
 use super::{Members, Room};
 use crate::id::UserId;
-use crate::realtime::mail::{Asker, InRoom, Leave, Letter};
-use crate::realtime::options::{Namespace, Standing, Who};
+use crate::realtime::mail::{Asker, InRoom, Joined, Leave, Letter};
+use crate::realtime::options::{Namespace, Roles, Standing, Who};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Record, Source};
 use crate::realtime::protocol::{self, Rejection, payload};
@@ -112,12 +112,7 @@ impl RoomState {
     }
 
     /// Whether any of the list means this user.
-    pub(super) fn allows(
-        &self,
-        list: &[Who],
-        asker: &Asker,
-        roles: &crate::realtime::options::Roles,
-    ) -> bool {
+    pub(super) fn allows(&self, list: &[Who], asker: &Asker, roles: &Roles) -> bool {
         let standing = Standing {
             is_member: self.members.get(&asker.user).is_some_and(Seat::is_present),
             is_owner: self.meta.is_owner(&asker.user),
@@ -138,11 +133,10 @@ impl RoomState {
             Letter::Leave(Leave {
                 user,
                 connection,
+                number,
                 for_good,
                 ..
-            }) => {
-                self.leave(outlet, room, &user, connection, for_good);
-            }
+            }) => self.leave(outlet, room, &user, connection, Some(number), for_good),
             Letter::Post { post, .. } => self.post(outlet, room, &post.borrow()),
             Letter::Ephemeral { exclude, push, .. } => {
                 let who = (&*push.message_type, push.user.as_deref());
@@ -165,8 +159,11 @@ impl RoomState {
             Letter::Receipt { asker, receipt, .. } => self.receipt(outlet, room, &asker, receipt),
             Letter::Proved { user, offset, .. } => self.proved(outlet, room, &user, offset),
             Letter::Ask {
-                asker, question, ..
-            } => self.ask(outlet, room, &asker, *question),
+                asker,
+                roles,
+                question,
+                ..
+            } => self.ask(outlet, room, (&asker, &roles), *question),
             Letter::Run { asker, run, .. } => self.run(outlet, room, asker, run),
             Letter::Loaded { loaded, .. } => self.loaded(outlet, room, *loaded),
             Letter::Stored { stored, .. } => self.stored(outlet, room, stored),
@@ -290,7 +287,7 @@ fn new_epoch(random: u64) -> SmolStr {
 /// Says no to who wrote a letter about a room that is not there, or cannot be reached.
 pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection: Rejection) {
     match letter {
-        Letter::Join(join) => outlet.joined(crate::realtime::mail::Joined {
+        Letter::Join(join) => outlet.joined(Joined {
             room: join.room.clone(),
             asker: join.asker.clone(),
             number: join.number,

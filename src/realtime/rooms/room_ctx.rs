@@ -7,7 +7,7 @@ use super::room::RoomState;
 use super::{Members, Room};
 use crate::id::UserId;
 use crate::realtime::context::Exclude;
-use crate::realtime::mail::Asker;
+use crate::realtime::mail::{Asker, Letter, Mail, Then};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Answer, Content, Post, Source, Terms};
 use crate::realtime::protocol::{Fields, Rejection};
@@ -132,15 +132,13 @@ impl<'r, 'c, 'a> RoomCtx<'r, 'c, 'a> {
     }
 
     /// Goes on at the connection whose message began this, if it is still there.
-    pub(in crate::realtime) fn go_on(&mut self, then: crate::realtime::mail::Then<()>) {
-        let letter = crate::realtime::mail::Letter::Continue {
+    pub(in crate::realtime) fn go_on(&mut self, then: Then<()>) {
+        let letter = Letter::Continue {
             asker: self.asker.clone(),
             then,
         };
         let shard = self.asker.connection.shard();
-        self.outlet
-            .context
-            .mail(shard, crate::realtime::Mail(letter));
+        self.outlet.context.mail(shard, Mail(letter));
     }
 
     pub(super) fn fail(&mut self, error: HandlerError) {

@@ -10,10 +10,12 @@ use super::Room;
 use super::delivery::Marks;
 use super::history::Window;
 use super::members::Seat;
-use super::powers::Meta;
+use super::meta::Meta;
+use super::posting::First;
 use super::room::{RoomState, turn_away};
 use crate::id::UserId;
 use crate::realtime::mail::{Letter, Mail};
+use crate::realtime::options::Create;
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Post, Record, Terms};
 use crate::realtime::protocol::{MessageId, Rejection};
@@ -136,6 +138,16 @@ impl Storage {
         is_loading
     }
 
+    /// Tells the authors of messages that are not stored yet that the room is no more.
+    pub(super) fn abandon(&mut self, outlet: &mut Outlet<'_, '_>) {
+        let Self::Stored(pending) = self else { return };
+        for waiting in std::mem::take(&mut pending.queue) {
+            if let Waiting::Message { terms, .. } = waiting {
+                refuse(outlet, &terms, &Rejection::NotFound);
+            }
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Memory => 0,
@@ -198,31 +210,25 @@ impl RoomState {
         if let Some(stored) = stored {
             self.restore(outlet, stored);
         }
-        let mut letters = letters;
-        if is_new && !self.begin_stored(outlet, room, letters.front()) {
-            self.is_closed = true;
-            for letter in letters {
+        let mut is_there = !is_new;
+        for letter in letters {
+            is_there = is_there || self.begin_stored(outlet, room, &letter);
+            // A letter may have ended the room, whose next life is not this one's affair.
+            if is_there && !self.is_closed {
+                self.receive(outlet, room, letter);
+            } else {
                 turn_away(outlet, &letter, Rejection::NotFound);
             }
-            return;
         }
-        while let Some(letter) = letters.pop_front() {
-            self.receive(outlet, room, letter);
-        }
+        self.is_closed |= !is_there;
     }
 
-    /// A persistent room that the store does not know is made, if `first` may make it.
-    fn begin_stored(
-        &mut self,
-        outlet: &mut Outlet<'_, '_>,
-        room: &Room,
-        first: Option<&Letter>,
-    ) -> bool {
-        let is_on_demand =
-            self.namespace(outlet).create == crate::realtime::options::Create::OnDemand;
-        let makes = match first {
-            Some(Letter::Ask { question, .. }) => question.makes_room(),
-            Some(Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. }) => is_on_demand,
+    /// A persistent room that the store does not know is made, if the letter may make it.
+    fn begin_stored(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, letter: &Letter) -> bool {
+        let is_on_demand = self.namespace(outlet).create == Create::OnDemand;
+        let makes = match letter {
+            Letter::Ask { question, .. } => question.makes_room(),
+            Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. } => is_on_demand,
             _ => false,
         };
         if makes {
@@ -257,7 +263,7 @@ impl RoomState {
                 continue;
             };
             if let (Some(user), Some(id)) = (&record.user, &record.client_message_id) {
-                let first = super::posting::First {
+                let first = First {
                     id: record.id,
                     offset,
                     unix_ms: record.unix_ms,
@@ -371,7 +377,7 @@ impl RoomState {
         match outcome {
             Ok(appended) if appended.is_repeat => {
                 outlet.desk.counts.repeats += 1;
-                let first = super::posting::First {
+                let first = First {
                     id: MessageId::from_u128(appended.id),
                     offset: appended.offset,
                     unix_ms: appended.unix_ms,
