@@ -44,6 +44,7 @@ impl Letter {
             }
             Self::ToUser { user, .. } | Self::Lasting { user, .. } => Some(context.home(user)),
             Self::Continue { asker, .. } => Some(asker.connection.shard()),
+            Self::List(listing) => Some(listing.shard()),
             _ => None,
         }
     }
@@ -120,11 +121,12 @@ impl State {
             Letter::Continue { asker, then } if asker.connection.shard() == context.shard() => {
                 self.go_on(context, &asker, then);
             }
-            Letter::Continue { .. } => self.deliver(context, letter),
-            Letter::List(listing) => {
+            Letter::List(listing) if listing.shard() == context.shard() => {
                 let Self { rooms, desk } = self;
                 rooms.list(&mut Outlet { context, desk }, listing);
             }
+            // What comes back from the service thread comes to the shard that sent it there.
+            Letter::Continue { .. } | Letter::List(_) => self.deliver(context, letter),
             Letter::Broadcast { exclude, push } => self.outlet(context).broadcast(exclude, &push),
             Letter::Rooms { connection, rooms } => self.come_back(context, connection, &rooms),
             about_a_room => debug_assert!(false, "has a room: {about_a_room:?}"),

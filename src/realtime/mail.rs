@@ -145,7 +145,7 @@ pub(super) enum Letter {
     },
     /// To a connection's shard: goes on with what a handler began.
     Continue { asker: Asker, then: Then<()> },
-    /// To any shard, which passes it on: the rooms of all, for a page of them.
+    /// To each shard in turn: the rooms of all, for a page of them.
     List(Box<Listing>),
     /// To a connection's shard: rooms that its user belongs to.
     Rooms {

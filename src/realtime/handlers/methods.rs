@@ -6,8 +6,7 @@ use serde_json::value::RawValue;
 
 use super::announcement::is_allowed;
 use super::rpc::{Method, Params, Rpc};
-use crate::id::{ShardId, UserId};
-use crate::realtime::mail::{Letter, Mail};
+use crate::id::UserId;
 use crate::realtime::protocol::{Fields, Members, MessageId, Rejection};
 use crate::realtime::rooms::{ADMIN, Changes, Listing, Mark, Page, Question, Room, Spec};
 use crate::realtime::{Ctx, HandlerError};
@@ -152,9 +151,9 @@ impl Method for RoomList {
         let prefix = string(members.clone(), "prefix")?.unwrap_or_default();
         let after = cursor(members.clone())?;
         let limit = limit(members, ROOMS_MAX)?;
-        let listing = Listing::new(ctx.asker(), ctx.roles(), &prefix, after.as_deref(), limit);
-        ctx.core()
-            .mail(ShardId(0), Mail(Letter::List(Box::new(listing))));
+        let asker = (ctx.asker(), ctx.roles());
+        let listing = Listing::new(asker, &prefix, after.as_deref(), limit);
+        ctx.outlet().list(listing);
         Ok(())
     }
 }

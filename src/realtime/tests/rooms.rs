@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Create, Namespace, RealtimeOptions, Who};
-use super::{call, connect, server, subscribe, trusting, v1};
+use super::super::{Create, Namespace, Realtime, RealtimeOptions, Who};
+use super::{builder, call, connect, server, subscribe, trusting, v1};
+use crate::store::{Store, StoreOptions};
 use crate::testing::{Client, TestServer};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -326,5 +327,59 @@ fn who_may_publish_is_the_namespaces_affair() {
             assert_eq!(listener.receive_all_of("chat").len(), 1, "the server may");
             server.end();
         }
+    }
+}
+
+#[test]
+fn rooms_that_only_the_store_knows_are_listed_too() {
+    let directory = format!("campanile-rooms-{}", std::process::id());
+    let directory = std::env::temp_dir().join(directory);
+    for shards in [1, 3] {
+        let (store, thread) = Store::open(&StoreOptions::new(&directory)).unwrap();
+        let options = namespace(Namespace {
+            pattern: "p-*".into(),
+            persist: true,
+            ..Namespace::default()
+        });
+        let realtime = move |_| Realtime::with_store(options.clone(), store.clone());
+        let server = builder(shards, trusting()).adapt(realtime).start();
+        let (ann, bob) = (v1(&server, "ann"), v1(&server, "bob"));
+        for number in 0..7 {
+            let name = format!("p-{number}");
+            let asked = json!({"room_id": name, "name": "stored", "is_private": number == 3});
+            call(&ann, "room.create", asked).unwrap();
+        }
+        server.advance(MINUTE * 2);
+        assert_eq!(room_count(&server), 0, "all are in the store alone");
+        for room in ["m", "p-2", "z"] {
+            subscribe(&bob, json!({"topic": room}));
+        }
+        let ids = |client: &Client, limit: usize| {
+            let (mut ids, mut cursor) = (Vec::new(), Value::Null);
+            loop {
+                let params = json!({"limit": limit, "cursor": cursor});
+                let page = call(client, "room.list", params).unwrap();
+                for room in page["rooms"].as_array().unwrap() {
+                    let id = room["id"].as_str().unwrap().to_owned();
+                    let members = u64::from(["m", "p-2", "z"].contains(&&*id));
+                    assert_eq!(room["members"], members, "{room}");
+                    ids.push(id);
+                }
+                cursor = page["next_cursor"].clone();
+                if cursor.is_null() {
+                    return ids;
+                }
+            }
+        };
+        let all = ["m", "p-0", "p-1", "p-2", "p-3", "p-4", "p-5", "p-6", "z"];
+        for limit in [1, 2, 3, 50] {
+            assert_eq!(ids(&ann, limit), all);
+            let visible: Vec<_> = all.into_iter().filter(|id| *id != "p-3").collect();
+            assert_eq!(ids(&bob, limit), visible, "a private room is not shown");
+        }
+        server.end();
+        drop(server);
+        thread.stop();
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
