@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 
 use super::Rejection;
-use super::json::{Cursor, InvalidKind, RawString};
+use super::json::{Cursor, InvalidKind, OUTERMOST, RawString};
 use super::scan::Name;
 use super::write::write_string;
 
@@ -350,7 +350,7 @@ impl<'a> Members<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Rejection> {
         let mut cursor = Cursor::new(text);
         let is_object = cursor.peek() == Some(b'{');
-        cursor.value(0).and_then(|_| cursor.end())?;
+        cursor.value(OUTERMOST).and_then(|_| cursor.end())?;
         if is_object {
             Ok(Self::new(text, false))
         } else {
