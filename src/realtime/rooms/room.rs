@@ -21,7 +21,7 @@ use crate::realtime::mail::{Asker, InRoom, Leave, Letter};
 use crate::realtime::options::{Namespace, Standing, Who};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Record, Source};
-use crate::realtime::protocol::{self, Rejection, payload};
+use crate::realtime::protocol::{Rejection, payload};
 use crate::realtime::registry::HandlerError;
 use crate::realtime::writing::Audience;
 
@@ -145,13 +145,8 @@ impl RoomState {
             }
             Letter::Post { post, .. } => self.post(outlet, room, &post.borrow()),
             Letter::Ephemeral { exclude, push, .. } => {
-                let who = (&*push.message_type, push.user.as_deref());
-                let payload = protocol::Members::parse(&push.payload);
-                let members = payload.expect("a push carries an object");
-                let audience = Audience::Everybody;
-                outlet.tell_room(room, who, audience, exclude, |fields| {
-                    fields.members(members)
-                });
+                let outbound = push.outbound(Some(room.name()), outlet.timestamp());
+                outlet.publish(Audience::Everybody, exclude, &outbound);
             }
             Letter::Typing {
                 user,
