@@ -161,22 +161,18 @@ impl Realtime {
             per_second: limits.messages_per_second,
             burst: limits.burst,
         };
-        socket
-            .data_mut()
-            .bucket
-            .take(now_ms, own, 1)
-            .map_err(|wait| wait.0)?;
         let of_user = Rate {
             per_second: limits.user_messages_per_second,
             burst: limits.user_burst,
         };
-        if of_user.per_second == 0 {
-            return Ok(());
-        }
-        let buckets = &mut self.state.desk.user_buckets;
-        buckets
-            .take(socket.user(), now_ms, of_user, 1)
-            .map_err(|wait| wait.0)
+        let taken = if of_user.per_second == 0 {
+            socket.data_mut().bucket.take(now_ms, own, 1)
+        } else {
+            let users = self.state.desk.user_buckets.of(socket.user(), now_ms);
+            let bucket = &mut socket.data_mut().bucket;
+            bucket.take_with(now_ms, own, (users, of_user))
+        };
+        taken.map_err(|wait| wait.0)
     }
 
     fn text(&mut self, socket: &mut Socket<'_, Self>, text: &str) {
