@@ -203,8 +203,10 @@ impl Outlet<'_, '_> {
             ErrorCode::Unavailable => counts.unavailable += 1,
             _ => {}
         }
-        if matches!(rejection, Rejection::Content(_)) {
-            counts.content_refused += 1;
+        match rejection {
+            Rejection::Content(_) => counts.content_refused += 1,
+            Rejection::TooManyRooms { .. } => counts.too_many_rooms += 1,
+            _ => {}
         }
     }
 
@@ -270,6 +272,7 @@ impl Outlet<'_, '_> {
         debug_assert_ne!(subscribed, Subscribed::BadTopic, "a room's name is a topic");
         if matches!(subscribed, Subscribed::TooMany | Subscribed::BadTopic) {
             socket.data_mut().remove(room.name());
+            let limit = socket.data().rooms.len() as u64;
             let leave = Letter::Leave(Leave {
                 room: room.clone(),
                 user: asker.user.clone(),
@@ -278,7 +281,7 @@ impl Outlet<'_, '_> {
             });
             let home = self.context.home(room.name());
             self.context.mail(home, Mail(leave));
-            self.refuse(asker, &Rejection::Conflict);
+            self.refuse(asker, &Rejection::TooManyRooms { limit });
             return;
         }
         let bytes: usize = admission.frames.iter().map(Written::len).sum();

@@ -37,11 +37,14 @@ pub struct Counts {
     pub rate_limited: u64,
     /// Of these: texts that the rules for content, or a filter, do not let pass.
     pub content_refused: u64,
+    /// Of these: the connection was in as many rooms as it may be in.
+    pub too_many_rooms: u64,
     /// Of these: a room was full.
     pub room_full: u64,
     /// Of these: not allowed.
     pub forbidden: u64,
-    /// Of these: the store was full, failing or too far behind.
+    /// Of these: the store was full, failing or too far behind, or the shard had as many rooms as it
+    /// may have.
     pub unavailable: u64,
     /// Connections closed because they went on sending too much.
     pub rate_closed: u64,

@@ -77,7 +77,7 @@ impl Ctx<'_> {
     ///
     /// Errors: [`Rejection::InvalidMember`] for a name that is empty or longer than
     /// [`TOPIC_BYTES_MAX`](crate::limits::TOPIC_BYTES_MAX); [`Rejection::Conflict`] if the
-    /// connection is closing, or is in `rooms_per_connection_max` rooms.
+    /// connection is closing, [`Rejection::TooManyRooms`] if it is in `rooms_per_connection_max`.
     pub fn join(&mut self, room: &str) -> Result<Room, Rejection> {
         match self.find(room) {
             Some(room) => Ok(room),
@@ -168,7 +168,8 @@ impl Ctx<'_> {
             *joined = membership;
             socket.unsubscribe(room.name());
         } else if session.rooms.len() >= rooms_max {
-            return Err(Rejection::Conflict);
+            let limit = rooms_max as u64;
+            return Err(Rejection::TooManyRooms { limit });
         } else {
             session.rooms.push(membership);
         }
