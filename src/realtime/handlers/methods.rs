@@ -210,7 +210,7 @@ fn identifier<'a>(
         .unwrap_or(raw)
         .bytes()
         .all(|byte| byte.is_ascii_digit());
-    if is_integer {
+    if is_integer && raw != "-0" {
         Ok(Some(Cow::Borrowed(raw)))
     } else {
         Err(Rejection::InvalidMember(name.into()))
