@@ -1,6 +1,10 @@
 //! The application on shards without a kernel.
 
+mod content;
+mod crowd;
 mod handlers;
+mod hostile;
+mod limits;
 mod messages;
 mod presence;
 mod upgrade;
