@@ -7,6 +7,7 @@ mod hostile;
 mod limits;
 mod messages;
 mod presence;
+mod relay;
 mod upgrade;
 mod world;
 
