@@ -12,6 +12,7 @@ use super::session::Session;
 use super::state::{State, Stats};
 use super::{Ctx, PlainText, RealtimeOptions, upgrade};
 use crate::http::Refusal;
+use crate::id::ShardId;
 use crate::shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
 use crate::store::Store;
 use crate::ws::CloseCode;
@@ -26,6 +27,9 @@ macro_rules! verbose {
         }
     };
 }
+
+/// How often the store, which has no clock, is told the time, seconds.
+const STORE_TIME_S: u32 = 60;
 
 /// Users whose allowance is looked at in one second, to forget those who have it all again.
 const SWEPT_USERS: usize = 4096;
@@ -323,6 +327,14 @@ impl App for Realtime {
         let State { rooms, desk } = &mut self.state;
         desk.user_buckets
             .sweep(context.now().monotonic_ms, SWEPT_USERS);
+        // One shard's word is enough.
+        if let Some(store) = &desk.store
+            && context.shard() == ShardId(0)
+            && context.now().seconds().is_multiple_of(STORE_TIME_S)
+        {
+            // A store that is busy has just been told by who keeps it so.
+            let _ = store.set_time(context.now().unix_ms);
+        }
         rooms.tick(&mut super::outlet::Outlet { context, desk });
     }
 

@@ -96,10 +96,12 @@ pub(super) enum Letter {
         asker: Asker,
         receipt: Receipt,
     },
-    /// To a room's home: a barrier has proved that a member has got the messages up to there.
+    /// To a room's home: a barrier has proved that a member's connection has got the messages up to
+    /// there.
     Proved {
         room: Room,
         user: UserId,
+        connection: ConnectionId,
         offset: u64,
     },
     /// To a room's home: a question that its state answers.

@@ -52,6 +52,7 @@ pub(super) struct Extra {
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
     next_token: u64,
+    /// At most two of a room.
     awaited: Vec<Proof>,
 }
 
@@ -130,8 +131,11 @@ impl Proofs {
     pub(super) fn await_room(&mut self, room: &Room, offset: u64) -> u64 {
         self.next_token += 1;
         let token = self.next_token;
-        match self.awaited.iter_mut().find(|proof| proof.room == *room) {
-            Some(proof) => (proof.token, proof.offset) = (token, offset),
+        // The oldest stays, whose ping may be under way: a peer that answers slowly proves something
+        // all the same.
+        let mut of_room = self.awaited.iter_mut().filter(|proof| proof.room == *room);
+        match of_room.nth(1) {
+            Some(newest) => (newest.token, newest.offset) = (token, offset),
             None => self.awaited.push(Proof {
                 token,
                 room: room.clone(),

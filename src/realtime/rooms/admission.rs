@@ -1,14 +1,12 @@
 //! Who may join, and how a newcomer begins.
 
 use super::Room;
-use super::history::Window;
-use super::members::Link;
+use super::members::{Link, Seat};
 use super::room::RoomState;
 use crate::id::UserId;
 use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
 use crate::realtime::outlet::Outlet;
-use crate::realtime::post::Record;
-use crate::realtime::protocol::{Body, Id, Outbound, Profile, Rejection, payload};
+use crate::realtime::protocol::{Body, Id, Outbound, Rejection, payload};
 use crate::realtime::writing::{Written, text};
 
 /// What a newcomer has missed.
@@ -26,8 +24,11 @@ impl RoomState {
     pub(super) fn join(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: Join) {
         let outcome = match self.check(outlet, &join) {
             Ok(()) => {
-                self.enter(outlet, room, &join);
-                Ok(self.admission(outlet, room, &join))
+                let bounds = self.bounds(outlet);
+                self.window.expire(outlet.unix_ms(), &bounds);
+                let missed = self.missed(outlet, &join);
+                self.enter(outlet, room, &join, &missed);
+                Ok(self.admission(outlet, room, &join, &missed))
             }
             Err(rejection) => {
                 // Who asks anew is judged anew: it may have been in the room until now.
@@ -76,23 +77,38 @@ impl RoomState {
         }
     }
 
-    fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) {
+    fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join, missed: &Missed) {
         let link = Link {
             connection: join.asker.connection,
             number: join.number,
+            profile: join.asker.profile,
+            from: match missed {
+                Missed::After(offset) => *offset,
+                Missed::NotAsked | Missed::Lost => self.window.head(),
+            },
         };
         let about = (&join.roles, join.info.as_deref());
-        self.arrive(outlet, room, &join.asker.user, link, about);
-        self.remember_member(outlet, room, &join.asker.user);
+        let user = &join.asker.user;
+        let was_present = self.members.get(user).is_some_and(Seat::is_present);
+        self.arrive(outlet, room, user, link, about);
+        if !was_present {
+            self.remember_member(outlet, room, user);
+        }
+        if link.from < self.window.head() {
+            self.receipts.expect();
+        }
     }
 
     /// How the connection begins in the room.
-    fn admission(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) -> Admission {
-        let bounds = self.bounds(outlet);
-        self.window.expire(outlet.unix_ms(), &bounds);
-        let missed = self.missed(outlet, join);
+    fn admission(
+        &self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        join: &Join,
+        missed: &Missed,
+    ) -> Admission {
         let replay = match missed {
-            Missed::After(offset) => replay(&self.window, room, offset, join.asker.profile),
+            Missed::After(offset) => self.replay(room, *offset, join),
             Missed::NotAsked | Missed::Lost => Vec::new(),
         };
         let recovered = match missed {
@@ -148,6 +164,20 @@ impl RoomState {
         }
     }
 
+    /// The messages after an offset, all of which the window has, as frames.
+    fn replay(&self, room: &Room, offset: u64, join: &Join) -> Vec<Written> {
+        let Some(missed) = self.window.since(offset) else {
+            return Vec::new();
+        };
+        // What it knows is the user's own, too, unless the client says itself what that is.
+        let knows_own = join.start == Start::Undelivered;
+        let missed = missed
+            .filter(|(_, record)| !knows_own || record.user.as_ref() != Some(&join.asker.user));
+        missed
+            .map(|(offset, record)| record.written(room.name(), offset, join.asker.profile))
+            .collect()
+    }
+
     /// The answer to `subscribe`.
     fn subscribed(
         &self,
@@ -195,7 +225,10 @@ impl RoomState {
         let Some(seat) = self.members.get(user) else {
             return;
         };
-        for Link { connection, number } in seat.links.clone() {
+        for link in seat.links.clone() {
+            let Link {
+                connection, number, ..
+            } = link;
             let shard = connection.shard();
             // At once, so that what the room hears of it does not come twice.
             if shard == outlet.context.shard() {
@@ -215,14 +248,4 @@ impl RoomState {
         self.remove(outlet, room, user);
         self.forget_member(outlet, room, user);
     }
-}
-
-/// The messages after an offset, all of which the window has, as frames.
-fn replay(window: &Window<Record>, room: &Room, offset: u64, profile: Profile) -> Vec<Written> {
-    let Some(missed) = window.since(offset) else {
-        return Vec::new();
-    };
-    missed
-        .map(|(offset, record)| record.written(room.name(), offset, profile))
-        .collect()
 }

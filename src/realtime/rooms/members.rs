@@ -15,7 +15,7 @@ use crate::id::{ConnectionId, UserId};
 use crate::realtime::mail::{Asker, Join};
 use crate::realtime::options::Roles;
 use crate::realtime::outlet::Outlet;
-use crate::realtime::protocol::{Body, Fields, Outbound, Rejection, Timestamp, payload};
+use crate::realtime::protocol::{Body, Fields, Outbound, Profile, Rejection, Timestamp, payload};
 use crate::realtime::writing::{Audience, Written, text};
 
 const PRESENCE: &str = "presence";
@@ -51,6 +51,9 @@ pub(super) struct Link {
     pub(super) connection: ConnectionId,
     /// Which of the connection's questions brought it in last.
     pub(super) number: u32,
+    pub(super) profile: Profile,
+    /// It was sent all messages after this offset, and none before.
+    pub(super) from: u64,
 }
 
 /// A user's place in a room.
@@ -217,6 +220,10 @@ impl RoomState {
         user: &UserId,
         at_once: bool,
     ) {
+        if self.receipts.unstored.contains(user) {
+            // Perhaps the server is about to end.
+            self.store_marks(outlet, room);
+        }
         let delay = outlet.desk.options.presence.leave_delay.as_secs();
         if at_once || delay == 0 {
             return self.depart(outlet, room, user);

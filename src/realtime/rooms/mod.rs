@@ -13,6 +13,7 @@
 //! | `posting` | messages: their order, history, answers |
 //! | `receipts` | delivered and read |
 //! | `storage` | rooms that outlive the process |
+//! | `belonging` | who belongs to a room while away |
 //! | `pages`, `listing` | parts of a room's messages, and of all rooms |
 //! | `meta` | what is known of a room besides |
 //! | `powers` | questions and changes by remote procedure |
@@ -21,6 +22,7 @@
 
 mod admission;
 mod agenda;
+mod belonging;
 mod dedupe;
 mod delivery;
 mod history;

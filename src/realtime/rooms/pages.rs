@@ -150,9 +150,11 @@ impl RoomState {
         let is_whole = match after {
             Some(after) => self.window.is_complete_after(after),
             None => {
-                let oldest = self.window.oldest().unwrap_or(self.window.head() + 1);
-                let end = before.unwrap_or(self.window.head() + 1);
-                let reaches = end.saturating_sub(oldest) >= page.limit as u64;
+                let next = self.window.head() + 1;
+                let oldest = self.window.oldest().unwrap_or(next);
+                let end = before.map_or(next, |before| before.min(next));
+                // One more than asked for says whether there is a next page.
+                let reaches = end.saturating_sub(oldest) > page.limit as u64;
                 reaches || self.window.is_complete_before(oldest)
             }
         };

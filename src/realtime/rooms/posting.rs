@@ -107,9 +107,7 @@ impl RoomState {
         if offset.is_some() {
             let bounds = self.bounds(outlet);
             self.window.push(record, outlet.unix_ms(), &bounds);
-            if is_tracked {
-                self.await_receipts(outlet, room);
-            }
+            self.await_receipts(outlet, room, is_tracked);
         }
     }
 

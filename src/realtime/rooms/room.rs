@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
@@ -100,14 +101,28 @@ impl RoomState {
     }
 
     pub(super) fn bounds(&self, outlet: &Outlet<'_, '_>) -> Bounds {
-        let history = &self.namespace(outlet).history;
+        let namespace = self.namespace(outlet);
+        let (history, retention) = (&namespace.history, &namespace.retention);
+        let ms = |age: Duration| match age.as_millis() {
+            0 => u64::MAX,
+            ms => u64::try_from(ms).unwrap_or(u64::MAX),
+        };
+        if !self.storage.is_stored() {
+            return Bounds {
+                size: history.size as usize,
+                ttl_ms: ms(history.ttl),
+                bytes: history.bytes,
+            };
+        }
+        // What the store keeps is here for as long, however long a member is away; and no longer.
+        let within = |own: usize, kept: u64| match kept {
+            0 => own,
+            kept => own.min(usize::try_from(kept).unwrap_or(usize::MAX)),
+        };
         Bounds {
-            size: history.size as usize,
-            ttl_ms: match history.ttl.as_millis() {
-                0 => u64::MAX,
-                ms => u64::try_from(ms).unwrap_or(u64::MAX),
-            },
-            bytes: history.bytes,
+            size: within(history.size as usize, retention.messages),
+            ttl_ms: ms(retention.age),
+            bytes: within(history.bytes, retention.bytes),
         }
     }
 
@@ -157,7 +172,12 @@ impl RoomState {
             }
             Letter::Info { asker, info, .. } => self.update_info(outlet, room, &asker, info),
             Letter::Receipt { asker, receipt, .. } => self.receipt(outlet, room, &asker, receipt),
-            Letter::Proved { user, offset, .. } => self.proved(outlet, room, &user, offset),
+            Letter::Proved {
+                user,
+                connection,
+                offset,
+                ..
+            } => self.proved(outlet, room, (&user, connection), offset),
             Letter::Ask {
                 asker,
                 roles,
@@ -296,10 +316,11 @@ pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection:
             outcome: Err(rejection),
         }),
         Letter::Post { post, .. } => match &post.terms.source {
+            // Its joining was refused, and counted.
             Source::Client {
                 has_asked: true, ..
-            }
-            | Source::Server => outlet.count(&rejection),
+            } => {}
+            Source::Server => outlet.count(&rejection),
             Source::Client { asker, .. } | Source::Handler { asker, .. } => {
                 outlet.refuse(asker, &rejection);
             }

@@ -1,7 +1,10 @@
 //! The application on shards without a kernel.
 
+mod delivery;
 mod handlers;
+mod history;
 mod messages;
+mod persistence;
 mod powers;
 mod presence;
 mod profiles;
