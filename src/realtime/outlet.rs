@@ -21,7 +21,7 @@ pub(super) struct Outlet<'c, 'a> {
 
 impl Outlet<'_, '_> {
     pub(super) fn timestamp(&mut self) -> Timestamp {
-        self.desk.scratch.timestamp(self.context.now())
+        self.desk.scratch.timestamp(self.unix_ms())
     }
 
     pub(super) fn message_id(&mut self) -> MessageId {

@@ -122,7 +122,8 @@ impl<'a> Ctx<'a> {
 
     /// The time of this turn as it stands in frames.
     pub fn timestamp(&mut self) -> Timestamp {
-        self.state.desk.scratch.timestamp(self.context.now())
+        let unix_ms = self.context.now().unix_ms;
+        self.state.desk.scratch.timestamp(unix_ms)
     }
 
     /// A new message identifier.

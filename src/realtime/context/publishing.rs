@@ -168,6 +168,15 @@ impl Ctx<'_> {
         self.state.deliver(&mut self.context, letter);
     }
 
+    /// Takes an empty buffer; to be given back, by [`give_buffer`](Ctx::give_buffer).
+    pub(in crate::realtime) fn take_buffer(&mut self) -> Vec<u8> {
+        self.state.desk.scratch.take_buffer()
+    }
+
+    pub(in crate::realtime) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.state.desk.scratch.give_payload(buffer);
+    }
+
     fn push(&mut self, message_type: &str, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) -> Push {
         let id = self.message_id();
         let scratch = &mut self.state.desk.scratch;

@@ -63,17 +63,15 @@ impl Chat {
             (Verdict::Pass, Cow::Borrowed(_)) => Ok(None),
         }
     }
-}
 
-impl Handler for Chat {
-    fn message_type(&self) -> &str {
-        BuiltIn::Chat.as_str()
-    }
-
-    fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
-        let payload = message.chat()?;
-        let client_message_id = client_message_id(message)?;
-        let text = text(message, &payload)?;
+    fn publish(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        message: &Message<'_>,
+        payload: Payload<'_>,
+    ) -> Result<(), Rejection> {
+        let client_message_id = bounded(payload.client_message_id()?)?;
+        let text = text(&payload)?;
         let named = message.room()?;
         let own = if named.is_none() {
             ctx.own_room()
@@ -107,17 +105,28 @@ impl Handler for Chat {
     }
 }
 
+impl Handler for Chat {
+    fn message_type(&self) -> &str {
+        BuiltIn::Chat.as_str()
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
+        let mut buffer = ctx.take_buffer();
+        let payload = message.chat_in(&mut buffer);
+        let result = payload.and_then(|payload| self.publish(ctx, message, payload));
+        ctx.give_buffer(buffer);
+        Ok(result?)
+    }
+}
+
 /// The text that people read; `None`: they are shown the payload.
-fn text<'m>(
-    message: &'m Message<'_>,
-    payload: &Payload<'_>,
-) -> Result<Option<Cow<'m, str>>, Rejection> {
+fn text<'p>(payload: &Payload<'p>) -> Result<Option<Cow<'p, str>>, Rejection> {
     let Some(name) = payload.text.as_str() else {
         let is_empty = Members::parse(&payload.object)?.next().is_none();
         let missing = Rejection::MissingMember(CONTENT.into());
         return if is_empty { Err(missing) } else { Ok(None) };
     };
-    match message.str(name)? {
+    match payload.said()? {
         Some(text) if !text.is_empty() => Ok(Some(text)),
         _ => Err(Rejection::InvalidMember(name.into())),
     }
@@ -139,16 +148,14 @@ fn with_text(payload: &Payload<'_>, text: &str) -> Result<String, Rejection> {
 
 /// The author's own name for the message, by which a repeat is known.
 ///
-/// Errors: [`Rejection::InvalidMember`] if it is no string of 1 to 128 bytes, or no integer.
-pub(super) fn client_message_id<'m>(
-    message: &'m Message<'_>,
-) -> Result<Option<Cow<'m, str>>, Rejection> {
-    const NAME: &str = "client_message_id";
-    let Some(id) = message.identifier(NAME)? else {
-        return Ok(None);
-    };
-    if id.len() > CLIENT_MESSAGE_ID_BYTES_MAX {
-        return Err(Rejection::InvalidMember(NAME.into()));
+/// Errors: [`Rejection::InvalidMember`] if it is longer than [`CLIENT_MESSAGE_ID_BYTES_MAX`].
+pub(super) fn bounded(
+    client_message_id: Option<Cow<'_, str>>,
+) -> Result<Option<Cow<'_, str>>, Rejection> {
+    match client_message_id {
+        Some(id) if id.len() > CLIENT_MESSAGE_ID_BYTES_MAX => {
+            Err(Rejection::InvalidMember("client_message_id".into()))
+        }
+        id => Ok(id),
     }
-    Ok(Some(id))
 }

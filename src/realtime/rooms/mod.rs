@@ -141,11 +141,14 @@ impl Rooms {
 
     /// Takes in a letter about a room that is at home here.
     pub(super) fn receive(&mut self, outlet: &mut Outlet<'_, '_>, room: Room, letter: Letter) {
-        if !self.rooms.contains_key(&room) && !self.make(outlet, &room, &letter) {
-            return;
-        }
-        let Some(state) = self.rooms.get_mut(&room) else {
-            return;
+        let state = match self.rooms.get_mut(&room) {
+            Some(state) => state,
+            None => {
+                if !self.make(outlet, &room, &letter) {
+                    return;
+                }
+                self.rooms.get_mut(&room).expect("it was made just now")
+            }
         };
         state.receive(outlet, &room, letter);
         if state.is_over() {

@@ -381,7 +381,7 @@ impl RoomState {
             }
             Ok(appended) => {
                 record.unix_ms = appended.unix_ms;
-                self.commit(outlet, room, record, terms, Some(appended.offset));
+                self.commit(outlet, room, record, terms, appended.offset);
             }
             Err(error) => {
                 tracing::warn!(%room, %error, "a message cannot be stored");
