@@ -113,9 +113,9 @@ fn text<'m>(
     payload: &Payload<'_>,
 ) -> Result<Option<Cow<'m, str>>, Rejection> {
     let Some(name) = payload.text.as_str() else {
-        let is_empty = Members::parse(&payload.object)?.next().is_none();
+        let says_nothing = Members::parse(&payload.object)?.all(|member| member.raw() == "null");
         let missing = Rejection::MissingMember(CONTENT.into());
-        return if is_empty { Err(missing) } else { Ok(None) };
+        return if says_nothing { Err(missing) } else { Ok(None) };
     };
     match message.str(name)? {
         Some(text) if !text.is_empty() => Ok(Some(text)),
