@@ -173,6 +173,7 @@ def test_other_members_of_a_chat_are_passed_on(server):
     assert extra.items() <= bob.until("chat").items()
 
 
+@pytest.mark.options(LIMITS__MESSAGES_PER_SECOND=0)
 def test_messages_of_one_sender_keep_their_order(server):
     ann, bob = server.join_all("ann", "bob")
     for number in range(500):
