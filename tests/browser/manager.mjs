@@ -75,7 +75,10 @@ export class ManagerPage {
     page.on("websocket", (socket) => {
       this.sockets += 1;
       socket.on("framesent", ({ payload }) => this.sent.push(JSON.parse(payload)));
-      socket.on("framereceived", ({ payload }) => this.received.push(JSON.parse(payload)));
+      socket.on("framereceived", ({ payload }) => {
+        this.received.push(JSON.parse(payload));
+        this.#wake();
+      });
     });
   }
 
@@ -137,20 +140,38 @@ export class ManagerPage {
     return this.page.clock.runFor(milliseconds);
   }
 
-  /** What is told with the next event of this name that passes; those before it are kept. */
-  async next(event, passes = () => true) {
-    const deadline = AbortSignal.timeout(SOON_MS);
-    for (;;) {
-      const place = this.#emitted.findIndex((told) => told.event === event && passes(told.data));
-      if (place >= 0) return this.#emitted.splice(place, 1)[0].data;
-      if (deadline.aborted) throw new Error(`no ${event} but ${JSON.stringify(this.#emitted)}`);
-      await this.#something(deadline);
-    }
+  /** Subscribes to a chat, and waits for the answer, of which the class knows nothing. */
+  async subscribe(chat_id) {
+    await this.send({ type: "subscribe", message: { chat_id } });
+    await this.frame("subscribed");
   }
 
-  async #something(deadline) {
-    const told = new Promise((resolve) => (this.#wake = resolve));
-    await Promise.race([told, once(deadline, "abort")]);
+  /** What is told with the next event of this name that passes; those before it are kept. */
+  next(event, passes = () => true) {
+    return this.#until(event, () => {
+      const place = this.#emitted.findIndex((told) => told.event === event && passes(told.data));
+      return place >= 0 && { found: this.#emitted.splice(place, 1)[0].data };
+    });
+  }
+
+  /** The first frame of this type that was received since the last `forget`. */
+  frame(type) {
+    return this.#until(type, () => {
+      const found = this.received.find((frame) => frame.type === type);
+      return found && { found };
+    });
+  }
+
+  /** What `look` finds, as soon as it does. */
+  async #until(what, look) {
+    const deadline = AbortSignal.timeout(SOON_MS);
+    for (;;) {
+      const woken = new Promise((resolve) => (this.#wake = resolve));
+      const result = look();
+      if (result) return result.found;
+      if (deadline.aborted) throw new Error(`no ${what} but ${JSON.stringify(this.#emitted)}`);
+      await Promise.race([woken, once(deadline, "abort")]);
+    }
   }
 
   /** How often an event has been emitted that nobody has waited for. */

@@ -99,8 +99,7 @@ describe("the manager against a server that lets guests in", () => {
   });
 
   test("req 2.10: an author sees sent, then delivered, then read", async () => {
-    await bob.send({ type: "subscribe", message: { chat_id: "status" } });
-    await bob.send({ type: "ping", message: {} });
+    await bob.subscribe("status");
     await ann.chat("status", "hi", "a1");
     const about = { client_message_id: "a1", chat_id: "status", sender_id: ann.id };
     const sent = await ann.next("message-status");
@@ -124,8 +123,7 @@ describe("the manager against a server that lets guests in", () => {
   });
 
   test("req 2.6: what is sent again with its client_message_id is answered as before", async () => {
-    await bob.send({ type: "subscribe", message: { chat_id: "again" } });
-    await bob.send({ type: "ping", message: {} });
+    await bob.subscribe("again");
     await ann.chat("again", "once", "a1");
     const first = await ann.next("message-status", ({ status }) => status === "sent");
     await ann.chat("again", "once", "a1");
@@ -168,7 +166,7 @@ describe("the manager against a server that lets guests in", () => {
     await ann.send({ type: "notification", message: notice });
     await ann.send({ type: "request-notification", message: { request_id: "r2", receiver_id: bob.id } });
     await bob.next("friend-request");
-    const { message } = bob.received.find(({ type }) => type === "notification");
+    const { message } = await bob.frame("notification");
     assert.deepEqual([message.title, message.body], ["News", "It is noon"]);
     assert.match(message.notification_id, UUID_V7);
     assert.match(message.timestamp, RFC_3339);
