@@ -1,12 +1,14 @@
 //! `campanile serve`: runs the server until it is told to stop.
 
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::Server;
+use campanile::config::{self, Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
-use campanile::{Server, StartError};
+use campanile::store::{OpenError, Store, StoreOptions, StoreThread, Synchronous};
 
 use super::realtime_options::realtime_options;
 
@@ -21,9 +23,14 @@ pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
+fn serve(config: &Config, origin: &Origin) -> Result<(), Box<dyn Error>> {
     let realtime = Arc::new(realtime_options(config));
-    let mut server = Server::new(move |_shard| Realtime::new(Arc::clone(&realtime)))
+    let (store, store_thread) = open_store(config)?.unzip();
+    let new_realtime = move |_shard| match &store {
+        Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
+        None => Realtime::new(Arc::clone(&realtime)),
+    };
+    let mut server = Server::new(new_realtime)
         .options(core_options(config))
         .shards(config.server.shards)
         .sockets_per_shard_max(config.server.max_connections_per_shard)
@@ -45,7 +52,26 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
         }
     }
     running.wait();
+    // Only now: until here the shards had something to store.
+    drop(store_thread);
     Ok(())
+}
+
+/// Opens the store if there are rooms to be kept in it.
+fn open_store(config: &Config) -> Result<Option<(Store, StoreThread)>, OpenError> {
+    if !config.namespace.iter().any(|namespace| namespace.persist) {
+        return Ok(None);
+    }
+    let options = StoreOptions {
+        synchronous: match config.store.synchronous {
+            config::Synchronous::Full => Synchronous::Full,
+            config::Synchronous::Normal => Synchronous::Normal,
+        },
+        queue_max: config.store.max_queued_requests,
+        queue_bytes_max: config.store.queue_bytes,
+        ..StoreOptions::new(&config.store.path)
+    };
+    Store::open(&options).map(Some)
 }
 
 fn core_options(config: &Config) -> Options {
