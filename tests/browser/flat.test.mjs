@@ -13,7 +13,7 @@ import WebSocket from "ws";
 
 import { Server } from "./support.mjs";
 
-const SOON_MS = 5000;
+const SOON_MS = 10_000;
 
 /** One tab of one user. */
 class Tab {

@@ -25,7 +25,7 @@ const EVENTS = [
   "server-error",
   "reconnection-failed",
 ];
-const SOON_MS = 5000;
+const SOON_MS = 10_000;
 
 /** A client's source without its types; `names` become global. */
 async function compiled(file, ...names) {
@@ -174,9 +174,9 @@ export class ManagerPage {
     }
   }
 
-  /** How often an event has been emitted that nobody has waited for. */
-  count(event) {
-    return this.#emitted.filter((told) => told.event === event).length;
+  /** How often an event that passes has been emitted and not been waited for. */
+  count(event, passes = () => true) {
+    return this.#emitted.filter((told) => told.event === event && passes(told.data)).length;
   }
 
   /** Forgets what it was told, sent and been sent. */

@@ -137,10 +137,10 @@ class Server:
                 raise AssertionError(f"did not start:\n{self.log.read_text()}")
             time.sleep(0.01)
 
-    def restart(self):
-        """Ends it in good order, and begins anew on the same port."""
-        self.signal()
-        assert self.exit_code() == 0, self.log.read_text()
+    def restart(self, number=signal.SIGTERM):
+        """Ends it by this signal, and begins anew on the same port."""
+        self.signal(number)
+        assert self.exit_code() == (-number if number == signal.SIGKILL else 0), self.log.read_text()
         self.start()
 
     def tcp(self):
@@ -219,7 +219,8 @@ def server(request, tmp_path):
     file = None
     if mark := request.node.get_closest_marker("config"):
         file = tmp_path / "campanile.toml"
-        file.write_text(*mark.args)
+        (text,) = mark.args
+        file.write_text(text.replace("{folder}", str(tmp_path)))
     server = Server(tmp_path / "server.log", options, file)
     yield server
     server.stop()
