@@ -117,7 +117,7 @@ export class Tab {
       if (response.status() >= 400) this.complaints.push(`${response.status()} ${response.url()}`);
     });
     this.state = page.locator("#state");
-    this.draft = page.getByLabel("Message to the lobby");
+    this.draft = page.locator("#draft");
     this.log = page.getByRole("log");
     this.members = page.locator("#member-list li");
     this.typing = page.locator("#typing");
