@@ -30,7 +30,7 @@ macro_rules! file {
     };
 }
 
-const FILES: [(&str, &str, &str); 17] = [
+const FILES: [(&str, &str, &str); 18] = [
     ("/", HTML, include_str!("../../web/chat/index.html")),
     file!("base.css", CSS),
     file!("chat.css", CSS),
@@ -44,6 +44,7 @@ const FILES: [(&str, &str, &str); 17] = [
     file!("log-view.js", JAVASCRIPT),
     file!("memory.js", JAVASCRIPT),
     file!("messages.js", JAVASCRIPT),
+    file!("past.js", JAVASCRIPT),
     file!("people.js", JAVASCRIPT),
     file!("room.js", JAVASCRIPT),
     file!("rooms.js", JAVASCRIPT),

@@ -9,7 +9,7 @@ import { LogView } from "./log-view.js";
 import { Me } from "./memory.js";
 import { moment } from "./messages.js";
 import { Rooms } from "./rooms.js";
-import { MembersView, RoomsView, showTyping } from "./side-view.js";
+import { MembersView, RoomsView, showOwner, showTyping } from "./side-view.js";
 
 const TITLE = "Campanile";
 
@@ -46,7 +46,8 @@ function received(frame) {
     changed();
   } else if (type === "error") {
     // About nothing that one has asked for; a mark that came too late is nobody's concern.
-    if (data.ref_type !== "message-status") complain({ code: data.code, message: data.error, retryAfterMs: data.retry_after_ms });
+    const { ref_type, code, error: message, retry_after_ms: retryAfterMs } = data;
+    if (ref_type !== "message-status") complain({ code, message, retryAfterMs });
   } else {
     rooms.receive(frame);
   }
@@ -98,13 +99,13 @@ function show() {
   if (!document.hidden) room.seen();
   byId("room-name").textContent = room.name;
   byId("draft").labels[0].textContent = `Message to ${room.name}`;
-  byId("close-room").hidden = !room.isMine;
   byId("me").textContent = me.name || me.id;
   byId("me-button").hidden = !me.id;
   const unread = rooms.unread;
   document.title = `${unread ? `(${unread}) ` : ""}${room.name} · ${TITLE}`;
   roomsView.show(rooms);
   membersView.show(room);
+  showOwner(room, rooms.known);
   showTyping(byId("typing"), room);
   log.show(room);
 }
@@ -186,8 +187,13 @@ nameDialog(me, () => {
   changed();
 });
 roomDialog((wishes) => rooms.create(wishes));
+byId("invite").addEventListener("submit", (event) => {
+  event.preventDefault();
+  rule("room.add_member", rooms.current, { user_id: byId("invitee").value });
+});
 byId("close-room").addEventListener("click", () => {
-  if (confirm(`Close ${rooms.current.name} for everybody? Its messages are gone then.`)) rule("room.close", rooms.current);
+  const room = rooms.current;
+  if (confirm(`Close ${room.name} for everybody? Its messages are gone then.`)) rule("room.close", room);
   composer.focus();
 });
 document.addEventListener("visibilitychange", () => document.hidden || changed());

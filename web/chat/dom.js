@@ -67,15 +67,23 @@ export function arrange(parent, children) {
 /** Nodes by key, made anew only if what they show has changed. */
 export class Nodes {
   #nodes = new Map();
+  #used = new Set();
 
   /** The node for `key`, which `make` makes; `shown` is all that it depends on. */
   node(key, shown, make) {
+    this.#used.add(key);
     const signature = JSON.stringify(shown);
     const known = this.#nodes.get(key);
     if (known?.signature === signature) return known.node;
     const node = make();
     this.#nodes.set(key, { signature, node });
     return node;
+  }
+
+  /** Forgets the nodes that were not asked for since the last time. */
+  sweep() {
+    for (const key of this.#nodes.keys()) if (!this.#used.has(key)) this.#nodes.delete(key);
+    this.#used.clear();
   }
 
   clear() {

@@ -45,30 +45,37 @@ export class LogView {
     }
     const lines = this.#lines();
     const last = room.messages.all.at(-1);
-    const anchor = this.#log.querySelector(".message");
-    const above = anchor?.offsetTop;
+    const places = this.#visible().map((node) => ({ node, top: node.offsetTop }));
     arrange(this.#log, lines);
-    this.#log.setAttribute("aria-busy", String(room.isLoading));
+    this.#nodes.sweep();
+    this.#log.setAttribute("aria-busy", String(room.past.isLoading));
     if (this.#following || (last !== this.#last && last?.state === "sending")) {
       this.toEnd();
     } else {
-      if (anchor?.isConnected) this.#log.scrollTop += anchor.offsetTop - above;
+      const kept = places.find(({ node }) => node.isConnected);
+      if (kept) this.#log.scrollTop += kept.node.offsetTop - kept.top;
       if (last !== this.#last) this.#toEnd.hidden = false;
     }
     this.#last = last;
+  }
+
+  /** The lines that the reader sees, or could by scrolling down: what stays of them stays in its place. */
+  #visible() {
+    const { scrollTop } = this.#log;
+    return [...this.#log.querySelectorAll(".message")].filter((node) => node.offsetTop >= scrollTop);
   }
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
     if (this.#following) this.#toEnd.hidden = true;
-    if (scrollTop < AT_START_PX && !this.#following) this.#room?.loadOlder();
+    if (scrollTop < AT_START_PX && !this.#following) this.#room?.past.loadMore();
   }
 
   #lines() {
     const room = this.#room;
     const lines = [];
-    if (room.hasOlder) lines.push(this.#older());
+    if (room.past.hasMore) lines.push(this.#older());
     let day = "";
     const all = room.messages.all;
     all.forEach((line, place) => {
@@ -83,9 +90,9 @@ export class LogView {
   }
 
   #older() {
-    const isLoading = this.#room.isLoading;
+    const isLoading = this.#room.past.isLoading;
     return this.#nodes.node("older", isLoading, () => {
-      const load = button("quiet", isLoading ? "Loading…" : "Load older messages", "", () => this.#room.loadOlder());
+      const load = button("quiet", isLoading ? "Loading…" : "Load older messages", "", () => this.#room.past.loadMore());
       return element("li", "older", load);
     });
   }

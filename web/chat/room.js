@@ -4,10 +4,9 @@
 import { explain, explainAbsence } from "./errors.js";
 import { readMark, saveReadMark } from "./memory.js";
 import { Messages, moment } from "./messages.js";
+import { Past } from "./past.js";
 import { People } from "./people.js";
 
-/** Messages of a page of history. */
-const PAGE = 50;
 /** Reading is told at most so often. */
 const READ_EVERY_MS = 300;
 
@@ -21,6 +20,7 @@ export class Room {
   unread = 0;
   messages = new Messages();
   people;
+  past;
   #connection;
   #me;
   #onChange;
@@ -29,11 +29,9 @@ export class Room {
   #offset = 0;
   /** Messages of a replay that are still to come before one's own go out again. */
   #replayUntil = 0;
-  /** Where older messages go on; null: there are none, undefined: not known yet. */
-  #older = undefined;
-  #loading = null;
   #readTimer = 0;
   #readId = null;
+  #joins = 0;
   #isOpened = false;
 
   constructor(id, { connection, me, onChange }) {
@@ -42,6 +40,7 @@ export class Room {
     this.#me = me;
     this.#onChange = onChange;
     this.people = new People(onChange);
+    this.past = new Past(this, connection, { onMessage: (frame) => this.#take(frame), onChange });
   }
 
   get name() {
@@ -52,20 +51,13 @@ export class Room {
     return this.meta.created_by != null && this.meta.created_by === this.#me.id;
   }
 
-  /** Whether there may be older messages than those that are here. */
-  get hasOlder() {
-    return this.#older != null;
-  }
-
-  get isLoading() {
-    return this.#loading !== null;
-  }
-
   // ---- being in it --------------------------------------------------------------------------------
 
   /** Joins, and has what was missed since the last time sent again. */
   async join() {
     this.state = "joining";
+    this.#joins += 1;
+    this.#replayUntil = 0;
     const data = { topic: this.id, presence: true, info: this.#me.info };
     if (this.#epoch) data.recover = { epoch: this.#epoch, offset: this.#offset };
     try {
@@ -73,27 +65,30 @@ export class Room {
       await this.#joined(answer.data);
     } catch (error) {
       if (error.code === "disconnected") this.state = "away";
-      else this.expelled({ code: error.code, message: error.message, retryAfterMs: error.retryAfterMs });
+      else if (error.code === "rate_limited") setTimeout(() => this.join(), error.retryAfterMs ?? 1000);
+      else this.expelled(error);
     }
     this.#onChange();
   }
 
   async #joined({ epoch, offset, recovered, members }) {
+    const join = this.#joins;
     this.state = "joined";
     this.problem = null;
     this.people.count = members ?? this.people.count;
     if (recovered) {
       this.#replayUntil = offset;
       if (this.#offset >= offset) this.#sendWaiting();
+      if (this.#isOpened && !this.past.isKnown) this.past.reload();
     } else {
       if (this.#epoch === null) this.#countUnread(epoch, offset);
       [this.#epoch, this.#offset] = [epoch ?? null, offset ?? 0];
-      this.#older = epoch ? undefined : null;
+      this.past.forget();
       // What is shown is now of unknown age: it comes anew, in one piece.
-      if (this.#isOpened || this.messages.waiting.length) await this.#reload();
-      this.#sendWaiting();
+      if (this.#isOpened || this.messages.waiting.length) await this.past.reload();
+      if (join === this.#joins) this.#sendWaiting();
     }
-    this.#describe();
+    if (this.#isOpened) this.#describe();
   }
 
   /** What came since this browser last showed the room. */
@@ -134,58 +129,12 @@ export class Room {
     }
   }
 
-  // ---- its past -----------------------------------------------------------------------------------
-
   /** The room is on the screen: its newest messages are wanted. */
   opened() {
     this.#isOpened = true;
-    if (this.state === "joined" && this.#older === undefined) this.#reload();
-  }
-
-  async #reload() {
-    const before = this.messages.settled;
-    const page = await this.#load({});
-    if (!page) return;
-    const overlaps = page.messages.some(({ id }) => this.messages.has(id));
-    // Between what is shown and the page is a hole. It can be filled by scrolling up, unless the page
-    // is all that the server has.
-    if (!overlaps && page.next_cursor !== null) this.messages.drop(before);
-    if (!overlaps && page.next_cursor === null && before.some((line) => !line.notice)) {
-      this.messages.note("again", "", "Some messages may be missing here.", before.at(-1).at);
-    }
-    page.messages.forEach((frame) => this.#take(frame));
-    this.#older = (overlaps && this.#older) || page.next_cursor;
-    this.#onChange();
-  }
-
-  /** Loads a page of older messages. */
-  async loadOlder() {
-    if (!this.#older || this.isLoading) return;
-    const page = await this.#load({ cursor: this.#older });
-    if (!page) return;
-    page.messages.forEach((frame) => this.#take(frame));
-    this.#older = page.next_cursor;
-    this.#onChange();
-  }
-
-  /** A page of history; null if there is none, or a later request for one has begun. */
-  async #load(params) {
-    const loading = this.#connection.call("room.history", { room_id: this.id, limit: PAGE, ...params });
-    this.#loading = loading;
-    this.#onChange();
-    try {
-      const page = await loading;
-      return this.#loading === loading ? page : null;
-    } catch (error) {
-      if (this.#loading !== loading) return null;
-      this.#older = null;
-      if (!["disconnected", "not_found"].includes(error.code)) {
-        this.messages.note("error", "", `Earlier messages could not be loaded. ${explain(error)}`);
-      }
-      return null;
-    } finally {
-      if (this.#loading === loading) this.#loading = null;
-    }
+    if (this.state !== "joined") return;
+    if (!this.past.isKnown) this.past.reload();
+    this.#describe();
   }
 
   // ---- what is said -------------------------------------------------------------------------------
@@ -196,7 +145,7 @@ export class Room {
     switch (frame.type) {
       case "chat":
         message = this.#take(frame);
-        this.#older = this.messages.trim()?.toString() ?? this.#older;
+        this.past.trim();
         this.people.types(frame.user_id, false);
         break;
       case "presence":
@@ -223,9 +172,7 @@ export class Room {
   #take(frame) {
     if (frame.type !== "chat") return null;
     this.people.signed(frame.user_id, frame.data.name);
-    const message = this.messages.add(frame);
-    if (message && this.#me.is(message.author)) message.state = "sent";
-    return message;
+    return this.messages.add(frame);
   }
 
   #presence(frame) {
@@ -236,7 +183,7 @@ export class Room {
   }
 
   #system({ data, timestamp }) {
-    if (data.event === "gap") return this.#reload();
+    if (data.event === "gap") return this.past.reload();
     if (data.event === "room_closed" || data.event === "kicked") return;
     this.messages.note("announcement", "", String(data.message), moment(timestamp));
   }

@@ -61,6 +61,12 @@ export class Rooms {
     return this.joined.reduce((sum, room) => sum + room.unread, 0);
   }
 
+  /** Everybody in one's rooms but oneself: identifier and name. */
+  get known() {
+    const everybody = this.joined.flatMap(({ people }) => people.here.map((id) => [id, people.name(id)]));
+    return [...new Map(everybody.filter(([id]) => !this.#me.is(id)))];
+  }
+
   /** Opens the room that the address names. */
   start() {
     this.#open(roomInLink(location.hash));
@@ -145,9 +151,17 @@ export class Rooms {
     }
   }
 
+  /** Something has happened to a room that one may enter. */
+  #notified({ chat_id, action, creator_id, name }) {
+    this.refresh();
+    if (action !== "member_added" || this.#me.is(creator_id) || this.#rooms.has(chat_id)) return;
+    this.current.messages.note("announcement", "", `You may enter the room “${name || chat_id}” now.`);
+    this.#onChange();
+  }
+
   /** Takes a frame to its room. */
   receive(frame) {
-    if (frame.type === "chat-notification") this.refresh();
+    if (frame.type === "chat-notification") this.#notified(frame.data);
     const room = this.#rooms.get(frame.room_id ?? frame.data?.chat_id ?? frame.data?.topic);
     const message = room?.receive(frame);
     if (message) {

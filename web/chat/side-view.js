@@ -21,6 +21,7 @@ export class RoomsView {
     const others = rooms.others.map((meta) => this.#other(meta));
     arrange(byId("other-list"), others);
     byId("others").hidden = others.length === 0;
+    this.#nodes.sweep();
     const total = rooms.unread;
     const badge = byId("unread-total");
     badge.hidden = total === 0;
@@ -84,6 +85,7 @@ export class MembersView {
     const away = people.count > here.length ? [] : [...authors].filter(isAway).slice(-AWAY_MAX);
     arrange(byId("away-list"), away.map((id) => this.#member(room, id, false)));
     byId("away").hidden = away.length === 0;
+    this.#nodes.sweep();
     for (const count of document.querySelectorAll("[data-count]")) count.textContent = people.count;
     const more = people.count - here.length;
     const note = byId("member-note");
@@ -103,6 +105,18 @@ export class MembersView {
       return item;
     });
   }
+}
+
+/** What the owner of a room can do, to the owner. `known` are people of all rooms: [identifier, name]. */
+export function showOwner(room, known) {
+  byId("owner").hidden = !room.isMine;
+  const invitees = known.filter(([id]) => !room.people.isHere(id));
+  byId("invite").hidden = !room.meta.is_private || invitees.length === 0;
+  const options = invitees.map(([id, name]) => Object.assign(element("option", "", name), { value: id }));
+  const shown = JSON.stringify(invitees);
+  const list = byId("invitee");
+  if (list.dataset.shown !== shown) list.replaceChildren(...options);
+  list.dataset.shown = shown;
 }
 
 /** Who is typing in a room. */
