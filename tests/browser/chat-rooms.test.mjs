@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { seed, Wire } from "./chat-support.mjs";
 import { launchChromium, Server, Tab, withTabs } from "./support.mjs";
 
 let browser;
@@ -51,65 +52,6 @@ function setHidden(tab, isHidden) {
     Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
   }, isHidden);
-}
-
-/** Runs in the page: somebody else says so many lines in a room. */
-function seed({ room, count }) {
-  const socket = new WebSocket("/v1/connect");
-  socket.onopen = () => {
-    for (let line = 0; line < count; line += 1) {
-      socket.send(JSON.stringify({ type: "chat", id: line, room_id: room, data: { content: `line ${line}` } }));
-    }
-  };
-  return new Promise((resolve) => {
-    socket.onmessage = ({ data }) => JSON.parse(data).id === count - 1 && resolve();
-  }).finally(() => socket.close());
-}
-
-/** A page whose connections go through the test, which can cut them. */
-class Wire {
-  /** Frames that the page has sent and got, over all its connections. */
-  sent = [];
-  received = [];
-  /** Lets what the page sends through, and nothing of what it is answered. */
-  isDeaf = false;
-  #page = null;
-  #server = null;
-
-  static async open(url, options) {
-    const wire = new Wire();
-    const context = await browser.newContext({ reducedMotion: "reduce", ...options });
-    wire.tab = new Tab(await context.newPage());
-    await wire.tab.page.routeWebSocket("**/v1/connect*", (page) => wire.#connect(page));
-    await wire.tab.page.goto(url);
-    await wire.tab.connected();
-    return wire;
-  }
-
-  #connect(page) {
-    const server = page.connectToServer();
-    [this.#page, this.#server] = [page, server];
-    page.onMessage((text) => {
-      this.sent.push(JSON.parse(text));
-      server.send(text);
-    });
-    server.onMessage((text) => {
-      if (this.isDeaf) return;
-      this.received.push(JSON.parse(text));
-      page.send(text);
-    });
-  }
-
-  async cut() {
-    await this.#page.close({ code: 4508, reason: "cut by the test" });
-    await this.#server.close();
-    this.isDeaf = false;
-  }
-
-  /** Tells the page something that the server has not said. */
-  inject(frame) {
-    this.#page.send(JSON.stringify(frame));
-  }
 }
 
 describe("rooms", () => {
@@ -251,7 +193,7 @@ describe("messages", () => {
     }));
 
   test("missed while the connection was lost come once, and own ones go out once", async () => {
-    const wire = await Wire.open(at("lost"));
+    const wire = await Wire.open(browser, at("lost"));
     const ann = wire.tab;
     try {
       await withTabs(browser, [at("lost")], async (bob) => {
@@ -312,7 +254,7 @@ describe("messages", () => {
     }));
 
   test("that the server refuses say why, and go out again under the same identifier", async () => {
-    const wire = await Wire.open(at("refused"));
+    const wire = await Wire.open(browser, at("refused"));
     const { tab } = wire;
     try {
       const sent = [];
@@ -345,7 +287,7 @@ describe("messages", () => {
   });
 
   test("are loaded anew after a gap", async () => {
-    const wire = await Wire.open(at("gap"));
+    const wire = await Wire.open(browser, at("gap"));
     try {
       await withTabs(browser, [at("gap")], async (bob) => {
         await bob.say("one");

@@ -1,4 +1,5 @@
-// The chat page of the built binary, in Chromium, two people at a time.
+// The chat page of the built binary, in Chromium, two people at a time. Rooms, history and recovery:
+// chat-rooms.test.mjs.
 //
 //   CAMPANILE_BIN          the binary; target/debug/campanile
 //   CHROMIUM_BIN           Chromium; /usr/bin/chromium
@@ -10,6 +11,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { seed } from "./chat-support.mjs";
 import { launchChromium, ROOT, Server, Tab, withTabs } from "./support.mjs";
 
 let browser;
@@ -191,7 +193,8 @@ describe("the page", () => {
 
   test("does not move under a reader who has scrolled up, and has a button to the end", () =>
     annAndBob(async (ann, bob) => {
-      for (let line = 0; line < 40; line += 1) await bob.say(`line ${line}`);
+      const room = new URL(bob.page.url()).hash.slice(1);
+      await bob.page.evaluate(seed, { room, count: 40 });
       await ann.bubble("line 39");
       const left = () => ann.log.evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
       assert.ok((await left()) < 2, "new lines are followed");
@@ -330,29 +333,37 @@ describe("a server that speaks first", () => {
 });
 
 test("the picture for the README", { skip: !process.env.CAMPANILE_SCREENSHOT }, async () => {
-  const look = { viewport: { width: 1120, height: 690 }, deviceScaleFactor: 2 };
-  const ann = await Tab.open(browser, as("ann"), look);
-  const others = [];
+  const look = { viewport: { width: 1240, height: 720 }, deviceScaleFactor: 2 };
+  const bob = await Tab.open(browser, as("Bob", "kitchen"));
+  const clara = await Tab.open(browser, as("Clara", "kitchen"));
+  const ann = await Tab.open(browser, as("Ann", "kitchen"), look);
   try {
-    for (const name of ["bob", "clara"]) others.push(await Tab.open(browser, as(name)));
-    const [bob, clara] = others;
+    for (const name of ["Releases", "Quiet corner"]) {
+      await ann.page.getByRole("button", { name: "New room" }).click();
+      await ann.page.keyboard.type(name);
+      await ann.page.keyboard.press("Enter");
+      await ann.until(ann.page.locator("#room-name"), name);
+    }
+    await clara.page.goto(as("Clara", "releases"));
+    for (const text of ["0.4 is out.", "Rooms, history, recovery."]) await clara.say(text);
+    await clara.page.goto(as("Clara", "kitchen"));
+    await ann.page.locator("#room-list").getByRole("link", { name: "kitchen" }).click();
     await bob.say("Good morning! Is the new build up?");
     await ann.bubble("Is the new build up?");
     await ann.say("It is. One io_uring per core, and everybody in this room on the same log.");
-    await bob.bubble("It is.");
     await bob.say("So a message is written once…");
     await bob.say("…and sent to each of us by reference?");
-    await ann.bubble("by reference?");
-    await ann.say("Exactly. Try it with a thousand tabs!");
-    await clara.bubble("a thousand tabs");
-    await clara.say("<b>Please</b> don't, my laptop is old…");
-    await ann.bubble("my laptop is old");
+    await clara.bubble("by reference?");
+    await clara.say("And if my train goes through a tunnel?");
+    await ann.bubble("through a tunnel");
+    await ann.say("Then you get what you missed, each message once. Try it!");
+    await ann.until(ann.page.locator(".status"), "Read by 2");
     await bob.draft.pressSequentially("All right", { delay: 150 });
-    await ann.until(ann.typing, "bob is typing");
+    await ann.until(ann.typing, "Bob is typing");
     await mkdir(path.join(ROOT, "docs/images"), { recursive: true });
     await ann.page.screenshot({ path: path.join(ROOT, "docs/images/chat.png") });
   } finally {
-    await Promise.all([ann, ...others].map((tab) => tab.close()));
+    await Promise.all([ann, bob, clara].map((tab) => tab.close()));
   }
 });
 
