@@ -1,5 +1,7 @@
 // What the tests of the chat page do beside the page.
 
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { Tab } from "./support.mjs";
 
 /** Runs in the page: somebody else says so many lines in a room. */
@@ -20,8 +22,9 @@ export class Wire {
   /** Frames that the page has sent and got, over all its connections. */
   sent = [];
   received = [];
-  /** Lets what the page sends through, and nothing of what it is answered. */
+  /** Lets what the page sends through, and nothing of what it is told, which is kept here. */
   isDeaf = false;
+  unheard = [];
   #page = null;
   #server = null;
 
@@ -43,8 +46,8 @@ export class Wire {
       server.send(text);
     });
     server.onMessage((text) => {
+      (this.isDeaf ? this.unheard : this.received).push(JSON.parse(text));
       if (this.isDeaf) return;
-      this.received.push(JSON.parse(text));
       page.send(text);
     });
   }
@@ -53,6 +56,13 @@ export class Wire {
     await this.#page.close({ code: 4508, reason: "cut by the test" });
     await this.#server.close();
     this.isDeaf = false;
+  }
+
+  /** Waits until the page has not heard a frame of this type. */
+  async misses(type) {
+    for (let tries = 0; tries < 400 && !this.unheard.some((frame) => frame.type === type); tries += 1) {
+      await sleep(50);
+    }
   }
 
   /** Tells the page something that the server has not said. */

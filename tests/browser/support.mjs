@@ -107,7 +107,7 @@ export class Tab {
 
   constructor(page) {
     this.page = page;
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(20_000);
     page.on("pageerror", (error) => this.complaints.push(`exception: ${error}`));
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) this.complaints.push(message.text());
@@ -133,7 +133,7 @@ export class Tab {
   }
 
   connected() {
-    return this.page.locator('#state[data-state="connected"]').waitFor({ timeout: 20_000 });
+    return this.page.locator('#state[data-state="connected"]').waitFor({ timeout: 30_000 });
   }
 
   id() {
