@@ -27,11 +27,24 @@ export function tidyName(name) {
   return [...name.replace(/\s+/g, " ").trim()].slice(0, NAME_CHARS_MAX).join("");
 }
 
+/** Of one who is named in the address, apart from others. */
+const IDS = `ids${location.search}`;
+
 /** The person at this page. A guest gets a new identifier with each connection. */
 export class Me {
   id = "";
-  #ids = new Set(load("sessionStorage", "ids", []));
+  /** Who one has been in this tab. */
+  #ids = new Set(load("sessionStorage", IDS, []));
   #name = tidyName(load("localStorage", "name", ""));
+  /** A tab that was duplicated has the other's memory: each says who it is, and is nobody else. */
+  #tabs = new BroadcastChannel("campanile.tabs");
+
+  constructor() {
+    this.#tabs.onmessage = ({ data: { id, asks } }) => {
+      if (id !== this.id) this.#ids.delete(id);
+      if (asks && this.id) this.#tabs.postMessage({ id: this.id });
+    };
+  }
 
   get name() {
     return this.#name;
@@ -50,7 +63,8 @@ export class Me {
   become(id) {
     this.id = id;
     this.#ids.add(id);
-    save("sessionStorage", "ids", [...this.#ids].slice(-IDS_MAX));
+    save("sessionStorage", IDS, [...this.#ids].slice(-IDS_MAX));
+    this.#tabs.postMessage({ id, asks: true });
   }
 
   /** Whether that is, or was, this page's person. */
