@@ -324,7 +324,7 @@ impl RoomState {
             }
             Question::RemoveMember { user, roles } => {
                 self.master(asker, &roles)?;
-                self.notify(outlet, room, "member_removed", &[user.clone()]);
+                self.notify(outlet, room, "member_removed", std::slice::from_ref(&user));
                 self.expel(outlet, room, &user, Reason::Forbidden);
                 outlet.result(asker, |fields| self.describe(fields, room));
             }
