@@ -208,6 +208,8 @@ describe("messages", () => {
         await ann.say("written without a connection");
         await ann.until(status(ann), "Waiting for the connection");
         await bob.say("said meanwhile");
+        await bob.until(status(bob), /Sent|Delivered/);
+        await ann.page.getByRole("button", { name: "Reconnect now" }).click();
         await ann.connected();
         await bob.bubble("written without a connection");
         await ann.bubble("said meanwhile");

@@ -52,8 +52,9 @@ export class Wire {
     });
   }
 
+  /** Ends the connection; the page is to wait until it is told to reconnect. */
   async cut() {
-    await this.#page.close({ code: 4508, reason: "cut by the test" });
+    await this.#page.close({ code: 4508, reason: "too slow; retry_in_ms=200000" });
     await this.#server.close();
     this.isDeaf = false;
   }
