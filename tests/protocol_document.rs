@@ -1,51 +1,219 @@
-//! `docs/PROTOCOL.md` says what is true: its examples parse, its codes exist.
+//! `docs/PROTOCOL.md` says what is true: a server takes what its examples of a client say, and sends
+//! what its examples of the server say; its codes, types, methods and limits are those of the code.
+
+mod frames;
+
+use std::collections::BTreeSet;
 
 use campanile::limits::TOPIC_BYTES_MAX;
+use campanile::realtime::handlers::Rpc;
 use campanile::realtime::protocol::{
-    BATCH_MAX, ErrorCode, Inbound, JSON_DEPTH_MAX, Profile, REQUEST_ID_BYTES_MAX, TYPE_BYTES_MAX,
-    scan,
+    BATCH_MAX, BINARY_ENVELOPE_BYTES_MAX, BuiltIn, ErrorCode, JSON_DEPTH_MAX, Profile,
+    REQUEST_ID_BYTES_MAX, TYPE_BYTES_MAX,
 };
-use campanile::realtime::{RealtimeOptions, Registry};
-use campanile::shard::Options;
-use serde_json::Value;
+use campanile::realtime::{HistoryOptions, Namespace, RealtimeOptions};
+use campanile::shard::{Options, codes};
+use campanile::testing::TestServer;
+use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 
-/// The fenced blocks of JSON, and who sends them.
-fn examples() -> Vec<(&'static str, &'static str)> {
+/// A fenced block: who sends it, in which profile, and what else the fence says.
+#[derive(Clone, Copy, Debug)]
+struct Example {
+    sender: &'static str,
+    profile: Option<Profile>,
+    /// The code with which it is refused.
+    refused: Option<&'static str>,
+    text: &'static str,
+}
+
+fn examples() -> Vec<Example> {
     let blocks = DOCUMENT.split("```").skip(1).step_by(2);
-    let blocks = blocks.filter_map(|block| block.strip_prefix("json")?.split_once('\n'));
-    blocks.map(|(sender, text)| (sender.trim(), text)).collect()
-}
-
-#[test]
-fn every_example_is_one_json_object() {
-    let examples = examples();
-    assert!(examples.len() > 15, "{} examples", examples.len());
-    for (sender, text) in examples {
-        let value: Value =
-            serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}{error}"));
-        assert!(value.is_object(), "{text}");
-        assert!(["client", "server", ""].contains(&sender), "{sender}");
-        assert_eq!(value.get("type").is_some(), !sender.is_empty(), "{text}");
-    }
-}
-
-#[test]
-fn every_example_of_a_client_is_understood() {
-    let registry = Registry::default();
-    let from_clients = examples()
-        .into_iter()
-        .filter(|(sender, _)| *sender == "client");
-    for (_, text) in from_clients {
-        match scan(text, Profile::Flat) {
-            Ok(Inbound::One(message)) => {
-                assert!(registry.contains(message.message_type()), "{text}");
-                assert!(message.room().is_ok(), "{text}");
-            }
-            other => panic!("{text}: {other:?}"),
+    let blocks = blocks.filter_map(|block| block.split_once('\n'));
+    let examples = blocks.map(|(fence, text)| {
+        let mut words = fence.split(' ').skip(1);
+        let sender = words.next().unwrap_or_else(|| panic!("who sends {text}"));
+        Example {
+            sender,
+            profile: words.next().and_then(Profile::from_name),
+            refused: words.next(),
+            text: text.trim_end(),
         }
+    });
+    examples.collect()
+}
+
+fn from(sender: &str) -> Vec<(Profile, Example)> {
+    let examples = examples()
+        .into_iter()
+        .filter(|example| example.sender == sender);
+    let in_profile = examples.map(|example| {
+        let profile = example.profile;
+        let profile = profile.unwrap_or_else(|| panic!("no profile: {}", example.text));
+        (profile, example)
+    });
+    in_profile.collect()
+}
+
+/// Members whose values are words of the protocol.
+const WORDS: [&str; 7] = [
+    "type", "action", "status", "event", "code", "reason", "profile",
+];
+
+/// What two frames have in common that say the same about different things: names, kinds of values,
+/// and the words of the protocol.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                let is_word = WORDS.contains(&name.as_str()) && value.is_string();
+                let shape = if is_word { value.clone() } else { shape(value) };
+                (name.clone(), shape)
+            });
+            Value::Object(members.collect())
+        }
+        Value::Array(items) => {
+            let shapes: BTreeSet<String> = items.iter().map(|i| shape(i).to_string()).collect();
+            json!(shapes)
+        }
+        Value::String(text) => json!(kind(text)),
+        Value::Number(_) => json!("a number"),
+        Value::Bool(_) => json!("true or false"),
+        Value::Null => Value::Null,
     }
+}
+
+fn kind(text: &str) -> &'static str {
+    let digits: String = text
+        .chars()
+        .map(|c| if c.is_ascii_hexdigit() { '0' } else { c })
+        .collect();
+    match digits.as_str() {
+        "0000-00-00T00:00:00.000Z" => "a time",
+        "00000000-0000-0000-0000-000000000000" => "an identifier",
+        "0000000000000000" => "a connection",
+        _ => "a text",
+    }
+}
+
+#[test]
+fn every_example_is_said_by_somebody() {
+    let examples = examples();
+    assert!(examples.len() > 90, "{} examples", examples.len());
+    for example in examples {
+        assert!(
+            ["client", "server", "http"].contains(&example.sender),
+            "{example:?}"
+        );
+    }
+}
+
+#[test]
+fn the_server_sends_what_the_examples_say() {
+    let (frames, _) = frames::perform();
+    let shapes: BTreeSet<(&str, String)> = frames
+        .iter()
+        .map(|frame| (frame.profile.as_str(), shape(&frame.value).to_string()))
+        .collect();
+    let mut untrue = Vec::new();
+    for (profile, example) in from("server") {
+        let value: Value = serde_json::from_str(example.text)
+            .unwrap_or_else(|error| panic!("{error}: {}", example.text));
+        let wanted = shape(&value).to_string();
+        if shapes.contains(&(profile.as_str(), wanted.clone())) {
+            continue;
+        }
+        let same = shapes.iter().filter(|(in_profile, shape)| {
+            let message_type = format!("\"type\":{}", value["type"]);
+            *in_profile == profile.as_str() && shape.contains(&message_type)
+        });
+        let same: Vec<_> = same.map(|(_, shape)| format!("  {shape}")).collect();
+        untrue.push(format!(
+            "{profile} {wanted}\nis none of\n{}",
+            same.join("\n")
+        ));
+    }
+    assert!(untrue.is_empty(), "{}", untrue.join("\n\n"));
+}
+
+#[test]
+fn every_type_that_the_server_sends_has_an_example() {
+    let (frames, closes) = frames::perform();
+    let shown: BTreeSet<String> = from("server")
+        .iter()
+        .filter_map(|(_, example)| serde_json::from_str::<Value>(example.text).ok())
+        .map(|value| value["type"].to_string())
+        .collect();
+    let sent: BTreeSet<String> = frames.iter().map(|f| f.value["type"].to_string()).collect();
+    assert_eq!(shown, sent);
+    let of_core = [codes::REPLACED, codes::NO_PONG, codes::TOO_SLOW];
+    let closes = closes.into_iter().chain(of_core.map(|code| code.as_u16()));
+    for code in closes {
+        let row = format!("\n| {code} | ");
+        assert_eq!(DOCUMENT.matches(&row).count(), 1, "{row}");
+    }
+}
+
+#[test]
+fn the_server_takes_what_the_examples_say() {
+    for (profile, example) in from("client") {
+        let answers = frames::answers(profile, example.text);
+        let payload = |answer: &Value| {
+            let inside = answer.get("data").or(answer.get("message"));
+            inside.filter(|v| v.is_object()).unwrap_or(answer).clone()
+        };
+        let errors = answers.iter().filter(|answer| answer["type"] == "error");
+        let codes: Vec<Value> = errors.map(|error| payload(error)["code"].clone()).collect();
+        let expected: Vec<Value> = example.refused.map(Value::from).into_iter().collect();
+        assert_eq!(codes, expected, "{}: {answers:#?}", example.text);
+        assert_answered(example.text, &answers);
+    }
+}
+
+/// What has an `id` is answered by it, if it is of a type that is answered at all.
+fn assert_answered(text: &str, answers: &[Value]) {
+    let Ok(sent) = serde_json::from_str::<Value>(text) else {
+        return;
+    };
+    if let Some(id) = sent.get("id") {
+        let is_answered = answers.iter().any(|answer| answer.get("id") == Some(id));
+        assert!(is_answered, "{text}: {answers:#?}");
+    }
+}
+
+#[test]
+fn every_type_that_a_client_sends_has_an_example() {
+    let shown: BTreeSet<String> = from("client")
+        .iter()
+        .filter_map(|(_, example)| serde_json::from_str::<Value>(example.text).ok())
+        .filter_map(|value| Some(value["type"].as_str()?.to_owned()))
+        .collect();
+    for built_in in BuiltIn::ALL {
+        assert!(shown.contains(built_in.as_str()), "{}", built_in.as_str());
+    }
+}
+
+#[test]
+fn every_method_is_described() {
+    let methods = format!("{:?}", Rpc::default());
+    let methods: Vec<&str> = methods.split('"').skip(1).step_by(2).collect();
+    assert!(methods.len() > 10, "{methods:?}");
+    for method in methods {
+        assert!(DOCUMENT.contains(&format!("\n### {method}\n")), "{method}");
+    }
+}
+
+#[test]
+fn a_refused_upgrade_is_as_the_example_says() {
+    let server = TestServer::builder().start();
+    let connect = || server.connect_to("/ws?user_id=ann", &[]);
+    let refused = (0..6).find_map(|_| connect().err());
+    let refused = refused.expect("the sixth connection is refused");
+    let example = examples().into_iter().find(|e| e.sender == "http");
+    let example: Value = serde_json::from_str(example.expect("there is one").text).expect("JSON");
+    assert_eq!(shape(&refused.body), shape(&example));
+    assert_eq!(refused.body["details"], example["details"]);
 }
 
 #[test]
@@ -59,27 +227,72 @@ fn every_error_code_is_listed_once_with_its_status() {
 #[test]
 fn the_limits_are_those_of_the_code() {
     let (core, options) = (Options::default(), RealtimeOptions::default());
+    let history = HistoryOptions::default();
     assert_eq!(
-        (core.message_bytes_max, core.connections_per_user_max),
-        (32_768, 5)
+        (history.size, history.ttl.as_secs(), history.bytes),
+        (100, 600, 1 << 20)
     );
-    assert_eq!(
-        (core.queue_bytes_max, core.topic_window_bytes),
-        (256 << 10, 1 << 20)
-    );
-    assert_eq!(options.presence.members_max, 1000);
+    let limits = &options.limits;
+    let kib = |bytes: usize| format!("{} KiB", bytes >> 10);
     let rows = [
         format!(
-            "| rooms of one connection | {} |",
-            options.limits.rooms_per_connection_max
+            "before and after inflating | {} bytes",
+            thousands(core.message_bytes_max)
         ),
+        format!(
+            "| messages of a connection | {} a second, {} at once",
+            limits.messages_per_second, limits.burst
+        ),
+        format!(
+            "| connections of one user, exact | {} ",
+            core.connections_per_user_max
+        ),
+        format!(
+            "| rooms of one connection | {} ",
+            limits.rooms_per_connection_max
+        ),
+        format!("| rooms of a shard | {} ", thousands(limits.rooms_max)),
         format!("| messages in a batch | {BATCH_MAX} |"),
         format!("| nesting of JSON | {JSON_DEPTH_MAX} levels |"),
+        format!("room name | {TYPE_BYTES_MAX}, {REQUEST_ID_BYTES_MAX}, {TOPIC_BYTES_MAX} bytes |"),
         format!(
-            "| `type`, `id`, room name | {TYPE_BYTES_MAX}, {REQUEST_ID_BYTES_MAX}, {TOPIC_BYTES_MAX} bytes |"
+            "`info` | 128, {} bytes |",
+            thousands(options.presence.info_bytes_max)
+        ),
+        format!(
+            "| envelope of a binary message | {} ",
+            thousands(BINARY_ENVELOPE_BYTES_MAX)
+        ),
+        format!(
+            "besides its rooms' messages | {} ",
+            kib(core.queue_bytes_max)
+        ),
+        format!(
+            "fall behind in a room | {} MiB ",
+            core.topic_window_bytes >> 20
+        ),
+        format!(
+            "| users that presence names | {} ",
+            thousands(options.presence.members_max)
+        ),
+        format!(
+            "after `cleanup_after` ({} s)",
+            Namespace::default().cleanup_after.as_secs()
+        ),
+        format!(
+            "| recipients whose state is told | {} ",
+            options.delivery.recipients_max
         ),
     ];
     for row in rows {
         assert!(DOCUMENT.contains(&row), "{row}");
+    }
+}
+
+fn thousands(number: usize) -> String {
+    match (number / 1_000_000, number / 1000 % 1000, number % 1000) {
+        (0, 0, rest) => format!("{rest}"),
+        (0, thousands, rest) => format!("{thousands},{rest:03}"),
+        (millions, thousands, rest) => format!("{millions},{thousands:03},{rest:03}"),
     }
 }
