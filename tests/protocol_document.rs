@@ -13,10 +13,10 @@ use campanile::realtime::protocol::{
 };
 use campanile::realtime::{HistoryOptions, Namespace, RealtimeOptions};
 use campanile::shard::{Options, codes};
-use campanile::testing::TestServer;
+use campanile::testing::{Received, TestServer};
 use frames::Shapes;
 use frames::shape::shape;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 
@@ -128,6 +128,20 @@ fn every_method_is_described() {
     assert!(methods.len() > 10, "{methods:?}");
     for method in methods {
         assert!(DOCUMENT.contains(&format!("\n### {method}\n")), "{method}");
+    }
+}
+
+#[test]
+fn arrays_are_for_who_asks_for_them() {
+    let server = TestServer::builder().start();
+    for (target, begins) in [("/v1/connect?batch=1", '['), ("/v1/connect", '{')] {
+        let client = server.connect_to(target, &[]).expect("it is let in");
+        client.forget();
+        client.send(json!({"type": "subscribe", "data": {"topic": "kitchen", "presence": true}}));
+        match client.receive_raw() {
+            Received::Text(text) => assert!(text.starts_with(begins), "{target}: {text}"),
+            Received::Binary(_) => panic!("{target}: a text is sent as text"),
+        }
     }
 }
 

@@ -351,8 +351,8 @@ fn slow(profile: Profile) -> Stage {
         client.ask("subscribe", json!({"topic": KITCHEN}));
     }
     bob.client().freeze();
-    let long = "x".repeat(16 << 10);
-    for _ in 0..40 {
+    let long = "x".repeat(8 << 10);
+    for _ in 0..20 {
         ann.say("publish", json!({"topic": KITCHEN, "data": long}));
     }
     bob.client().thaw();
