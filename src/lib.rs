@@ -38,3 +38,12 @@ pub mod server;
 
 pub use server::{Server, ServerHandle, StartError};
 pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
+
+/// The code in the documents, compiled and run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    pub struct Readme;
+    #[doc = include_str!("../docs/HANDLERS.md")]
+    pub struct Handlers;
+}

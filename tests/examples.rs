@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
 use support::{Client, Raw, within_bound};
 
 /// A running example. Killed if the test fails.
@@ -174,18 +175,28 @@ fn hear_of(client: &mut Client, message_type: &str) -> serde_json::Value {
 }
 
 #[test]
-fn custom_handler_adds_a_message_type() {
+fn custom_handler_lets_a_room_vote() {
     let example = Example::start("custom_handler");
     let mut clients = [(); 2].map(|()| Client::open(example.address, "/ws"));
     for client in &mut clients {
         hear_of(client, "presence");
     }
-    clients[0].say(r#"{"type":"custom_message","content":"hello"}"#);
-    assert_eq!(hear_of(&mut clients[0], "custom_message")["characters"], 5);
+    clients[0]
+        .say(r#"{"type":"poll","action":"open","question":"Lunch?","options":["soup","salad"]}"#);
+    assert_eq!(hear_of(&mut clients[1], "poll")["status"], "open");
+    clients[1].say(r#"{"type":"poll","action":"vote","option":1}"#);
+    assert_eq!(hear_of(&mut clients[1], "poll")["votes"], json!([0, 1]));
+    clients[0].say(r#"{"type":"poll","id":7,"action":"close"}"#);
+    assert_eq!(hear_of(&mut clients[1], "poll")["status"], "closed");
+    while hear_of(&mut clients[0], "poll")["status"] != "posted" {}
+
+    let mut http = Raw::connect(example.address);
+    http.write(b"GET /results HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let results = http.response().json();
     assert_eq!(
-        hear_of(&mut clients[1], "custom_message")["content"],
-        "hello"
+        results,
+        json!([{"room": "lobby", "question": "Lunch?", "votes": [0, 1]}])
     );
-    drop(clients);
+    drop((clients, http));
     example.stop();
 }

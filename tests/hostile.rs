@@ -11,6 +11,8 @@ mod flood;
 mod frames;
 #[path = "hostile/heads.rs"]
 mod heads;
+#[path = "hostile/messages.rs"]
+mod messages;
 #[path = "hostile/silence.rs"]
 mod silence;
 

@@ -4,11 +4,8 @@
 //! which may also be a commit's name in hexadecimal digits. A failure prints its seed and settings
 //! first.
 
-use std::backtrace::Backtrace;
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+#[path = "support/seeds.rs"]
+mod seeds;
 
 use campanile::sim::{self, Fault, Settings, Summary};
 
@@ -17,95 +14,29 @@ const SEEDS: u64 = 200;
 /// Seeds within which a planted bug must show.
 const SEEDS_TO_CATCH: u64 = 100;
 
-thread_local! {
-    /// What the run on this thread has panicked with, if one is under way.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Keeps the panics of runs for their report, so that seed and settings are printed before them.
-fn keep_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let ordinary = take_hook();
-        set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
-            let kept = PANIC.with_borrow_mut(|kept| {
-                let is_run = kept.is_some();
-                if is_run {
-                    *kept = Some(format!("{info}\n{}", Backtrace::capture()));
-                }
-                is_run
-            });
-            if !kept {
-                ordinary(info);
-            }
-        }));
-    });
-}
-
 /// One run; what went wrong, if anything did.
-fn attempt(seed: u64, fault: Option<Fault>) -> Result<Summary, String> {
-    keep_panics();
+fn run(seed: u64, fault: Option<Fault>) -> Result<Summary, String> {
     let settings = Settings::from_seed(seed);
-    PANIC.set(Some(String::new()));
-    let outcome = catch_unwind(AssertUnwindSafe(|| sim::run(seed, &settings, fault)));
-    let panic = PANIC.take().unwrap_or_default();
-    outcome.map_err(|_| {
-        format!("CAMPANILE_SIM_SEED={seed}\n{settings:#?}\n{panic}\nCAMPANILE_SIM_SEED={seed}")
-    })
+    seeds::attempt(seed, &settings, || sim::run(seed, &settings, fault))
 }
 
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(sim::seed_from(&text).unwrap_or_else(|| panic!("{name} is neither a number nor a commit")))
-}
-
-/// Runs seeds on all cores until one fails: the sum of all runs.
-fn attempt_all(seeds: u64) -> Summary {
-    let next = AtomicU64::new(0);
-    let work = || {
-        let mut sum = Summary::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
-                return Ok(sum);
-            }
-            let run = attempt(seed, None).inspect_err(|_| next.store(seeds, Ordering::Relaxed))?;
-            sum.counters.merge(&run.counters);
-            sum.received += run.received;
-            sum.gaps += run.gaps;
-            sum.passed += run.passed;
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let results: Vec<Result<Summary, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("runs are caught"))
-            .collect()
-    });
+#[test]
+fn whatever_happens_every_message_due_arrives_once_and_in_order() {
+    if let Some(seed) = seeds::variable("CAMPANILE_SIM_SEED") {
+        let summary = run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
+        println!("{summary:#?}");
+        return;
+    }
+    let count = seeds::variable("CAMPANILE_SIM_SEEDS").unwrap_or(SEEDS);
     let mut sum = Summary::default();
-    for result in results {
-        let part = result.unwrap_or_else(|failure| panic!("{failure}"));
+    for part in seeds::run_all(count, |seed| run(seed, None)) {
         sum.counters.merge(&part.counters);
         sum.received += part.received;
         sum.gaps += part.gaps;
         sum.passed += part.passed;
     }
-    sum
-}
-
-#[test]
-fn whatever_happens_every_message_due_arrives_once_and_in_order() {
-    if let Some(seed) = variable("CAMPANILE_SIM_SEED") {
-        let summary = attempt(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
-        println!("{summary:#?}");
-        return;
-    }
-    let seeds = variable("CAMPANILE_SIM_SEEDS").unwrap_or(SEEDS);
-    let sum = attempt_all(seeds);
-    println!("{seeds} seeds: {sum:#?}");
-    if seeds >= SEEDS {
+    println!("{count} seeds: {sum:#?}");
+    if count >= SEEDS {
         assert!(sum.gaps > 0, "no window ever passed a subscriber");
         assert!(sum.passed > 0, "nobody ever passed a barrier");
         let idle = [
@@ -129,17 +60,9 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
 
 /// Looks for a seed that catches a planted bug.
 fn assert_caught(fault: Fault) {
-    let caught =
-        (0..SEEDS_TO_CATCH).find_map(|seed| Some((seed, attempt(seed, Some(fault)).err()?)));
-    let (seed, failure) = caught.unwrap_or_else(|| panic!("no seed catches {fault:?}"));
-    let panic = failure
-        .lines()
-        .skip_while(|line| !line.starts_with("panicked"))
-        .nth(1);
-    println!(
-        "{fault:?} is caught by seed {seed}: {}",
-        panic.unwrap_or_default()
-    );
+    seeds::assert_caught(fault, SEEDS_TO_CATCH, |seed| {
+        run(seed, Some(fault)).map(drop)
+    });
 }
 
 #[test]

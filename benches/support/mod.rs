@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 
 pub(crate) mod paths;
+pub(crate) mod rooms;
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -131,12 +132,12 @@ impl<'a> Sink<'a> for Sends {
     }
 }
 
-/// Hands the turn's sends to the sink, and remembers who got one.
-struct Recipients<'r>(&'r mut Vec<Slot>);
+/// Tells who got a send, and of how many bytes.
+struct Telling<F>(F);
 
-impl<'a> Sink<'a> for Recipients<'_> {
-    fn send(&mut self, slot: Slot, _: &[&'a [u8]]) {
-        self.0.push(slot);
+impl<'a, F: FnMut(Slot, usize)> Sink<'a> for Telling<F> {
+    fn send(&mut self, slot: Slot, pieces: &[&'a [u8]]) {
+        (self.0)(slot, pieces.iter().map(|piece| piece.len()).sum());
     }
 }
 
@@ -246,21 +247,36 @@ impl<A: App> Bench<A> {
     /// Ends a turn; `slots` is filled with those that were sent something.
     pub(crate) fn turn_telling(&mut self, slots: &mut Vec<Slot>) {
         slots.clear();
+        self.turn_seeing(|slot, _| slots.push(slot));
+    }
+
+    /// Ends a turn, and tells who was sent how many bytes.
+    pub(crate) fn turn_seeing(&mut self, sent: impl FnMut(Slot, usize)) {
         self.shard.prepare(&mut self.driver);
-        self.shard.flush(&mut Recipients(slots));
+        self.shard.flush(&mut Telling(sent));
         self.shard.flushed(&mut self.driver);
     }
 
     /// Accepts a socket and receives its request head; the 101 is on its way out.
     pub(crate) fn connect(&mut self) -> Slot {
+        let mut head = [0; HEAD.len()];
+        head.copy_from_slice(HEAD);
+        self.connect_by(&mut head)
+    }
+
+    /// The same with another request target than `/ws`.
+    pub(crate) fn connect_to(&mut self, target: &str) -> Slot {
+        let rest = HEAD.strip_prefix(b"GET /ws").expect("so it begins");
+        self.connect_by(&mut [b"GET ", target.as_bytes(), rest].concat())
+    }
+
+    fn connect_by(&mut self, head: &mut [u8]) -> Slot {
         self.handle(Event::Accepted {
             descriptor: Descriptor(3),
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
         });
         let slot = self.driver.adopted.take().expect("the socket was adopted");
-        let mut head = [0; HEAD.len()];
-        head.copy_from_slice(HEAD);
-        self.receive(slot, &mut head);
+        self.receive(slot, head);
         slot
     }
 

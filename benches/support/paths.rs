@@ -7,7 +7,6 @@ use std::sync::Arc;
 use campanile::http;
 use campanile::id::{ShardId, Slot};
 use campanile::realtime::protocol::{Profile, scan};
-use campanile::realtime::{LimitOptions, Realtime, RealtimeOptions};
 use campanile::shard::{
     App, Batch, BatchEntry, Encode, Event, Format, Formats, Mail, Message, Socket,
 };
@@ -15,13 +14,11 @@ use campanile::ws::handshake::accept_key;
 use campanile::ws::utf8::Utf8Stream;
 use campanile::ws::{Decoder, Header, MaskingKey, Opcode, Rules};
 
+use super::rooms::{self, CHAT, PUBLISH, UNTOLD};
 use super::{AT_ONCE, Bench, HEAD, TEXT_64, frame, shared};
 
 /// Where everybody is subscribed.
 pub(crate) const TOPIC: &str = "everybody";
-/// A chat message of 75 bytes, for the room of its route.
-pub(crate) const CHAT: &str =
-    r#"{"type":"chat","id":"c-118","content":"Ten o'clock: who brings the coffee"}"#;
 
 /// One path: a name, `layer/operation/variant/size`, and what makes a ready traveller of it.
 pub(crate) struct Path {
@@ -56,9 +53,32 @@ pub(crate) const PATHS: &[Path] = &[
     }),
     path("shard/deliver/from-elsewhere/100", deliver),
     path("shard/connect/open-and-close/1", open_and_close),
-    path("realtime/chat/flat/2", chat::<2>),
-    path("realtime/chat/flat/100", chat::<100>),
-    path("realtime/chat/home-elsewhere/2", chat_elsewhere),
+    path("shard/publish/bytes-of-chat/2", rooms::bare),
+    path("realtime/chat/flat/2", || rooms::told(2)),
+    path("realtime/chat/flat/100", || rooms::told(100)),
+    path("realtime/chat/home-elsewhere/2", rooms::home_elsewhere),
+    path("realtime/chat/untold/2", || rooms::alone(Profile::Flat)),
+    path("realtime/chat/v1/2", || rooms::alone(Profile::V1)),
+    path("realtime/chat/room/2", || rooms::alone(Profile::Room)),
+    path("realtime/chat/message/2", || rooms::alone(Profile::Message)),
+    path("realtime/chat/without-history/2", || {
+        rooms::without_history(UNTOLD)
+    }),
+    path("realtime/chat/one-profile/4", || rooms::mixed(1)),
+    path("realtime/chat/two-profiles/4", || rooms::mixed(2)),
+    path("realtime/chat/four-profiles/4", || rooms::mixed(4)),
+    path("realtime/publish/history/2", rooms::publish),
+    path("realtime/publish/without-history/2", || {
+        rooms::without_history(PUBLISH)
+    }),
+    path("realtime/ping/pong/1", rooms::ping),
+    path("realtime/typing/coalesced/2", rooms::typing),
+    path("realtime/presence/names/100", || {
+        rooms::come_and_go(100, true)
+    }),
+    path("realtime/presence/counts/100", || {
+        rooms::come_and_go(100, false)
+    }),
 ];
 
 /// Sends every message back.
@@ -181,12 +201,22 @@ fn nothing() -> Box<dyn FnMut()> {
 fn answered<A: App>(
     mut bench: Bench<A>,
     connections: usize,
-    mut frame: Vec<u8>,
+    frame: Vec<u8>,
     sends: usize,
 ) -> Box<dyn FnMut()> {
     let slots: Vec<Slot> = bench.open(connections, AT_ONCE);
+    said(bench, slots[0], frame, sends)
+}
+
+/// A frame from one connection, and so many sends.
+pub(super) fn said<A: App>(
+    mut bench: Bench<A>,
+    from: Slot,
+    mut frame: Vec<u8>,
+    sends: usize,
+) -> Box<dyn FnMut()> {
     Box::new(move || {
-        bench.receive(slots[0], black_box(&mut frame));
+        bench.receive(from, black_box(&mut frame));
         assert_eq!(bench.turn().count, sends);
     })
 }
@@ -248,51 +278,4 @@ fn open_and_close() -> Box<dyn FnMut()> {
     bench.open(1, AT_ONCE);
     let mut close = frame(Opcode::Close, &1000_u16.to_be_bytes());
     Box::new(move || bench.come_and_go(&mut close))
-}
-
-/// A room of so many members, one of whom says something. Presence is on.
-fn chat<const MEMBERS: usize>() -> Box<dyn FnMut()> {
-    let text = frame(Opcode::Text, CHAT.as_bytes());
-    // Everybody hears it but the sender.
-    answered(Bench::new(realtime()), MEMBERS, text, MEMBERS - 1)
-}
-
-/// Sender and hearer on one shard, the home of their room on the other: there by mail, and back in
-/// the batch of the home's turn.
-fn chat_elsewhere() -> Box<dyn FnMut()> {
-    let shared = shared(2);
-    let home = shared.placement.home("lobby");
-    let away = ShardId(1 - home.0);
-    let mut home = Bench::one_of(&shared, home, realtime());
-    let mut here = Bench::one_of(&shared, away, realtime());
-    let slots = here.open(2, AT_ONCE);
-    let mut text = frame(Opcode::Text, CHAT.as_bytes());
-    // The room hears who is in it.
-    there_and_back(&mut here, &mut home);
-    Box::new(move || {
-        here.receive(slots[0], black_box(&mut text));
-        assert_eq!(there_and_back(&mut here, &mut home), 1);
-    })
-}
-
-/// A turn of each shard, with their mail between them. Returns how many sends ended it.
-fn there_and_back<A: App>(here: &mut Bench<A>, home: &mut Bench<A>) -> usize {
-    here.turn();
-    home.take_in(here.take_mail());
-    home.turn();
-    here.take_in(home.take_mail());
-    here.turn().count
-}
-
-/// The realtime application as it comes, but for the rates: a bench sends more than a person.
-pub(crate) fn realtime_options() -> RealtimeOptions {
-    RealtimeOptions {
-        limits: LimitOptions::without_rates(),
-        ..RealtimeOptions::default()
-    }
-}
-
-/// The application with [`realtime_options`].
-pub(crate) fn realtime() -> Realtime {
-    Realtime::new(Arc::new(realtime_options()))
 }

@@ -1,7 +1,10 @@
-//! Whatever is accepted as a message is JSON to another parser as well, and so is what it becomes.
+//! Whatever is accepted as a message is JSON to another parser as well, and so is what it becomes in
+//! every profile.
 #![no_main]
 
-use campanile::realtime::protocol::{Frame, Inbound, MessageId, Profile, Timestamp, scan};
+use campanile::realtime::protocol::{
+    Body, Id, Inbound, MessageId, Outbound, Profile, Timestamp, scan,
+};
 
 /// Whether another parser takes it, but for numbers beyond a double, which pass here.
 fn is_json(bytes: &[u8]) -> bool {
@@ -18,20 +21,28 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
             Ok(Inbound::Batch(batch)) => batch.into_iter().flatten().collect(),
             Err(_) => continue,
         };
-        let at = Timestamp::new(1_795_227_149_123);
         for message in messages {
             assert!(is_json(message.payload().as_bytes()));
-            let (_, _, _) = (message.room(), message.token(), message.str("content"));
-            let mut out = Vec::new();
-            Frame::chat(
-                &mut out,
-                MessageId::new(1, 2),
-                "lobby",
-                "42",
-                &at,
-                message.members(),
-            );
-            assert!(is_json(&out));
+            let (_, _, _) = (message.room(), message.token(), message.publish());
+            let Ok(chat) = message.chat() else { continue };
+            let outbound = Outbound {
+                message_type: "chat",
+                id: Some(Id::Message(MessageId::new(1, 2))),
+                room: Some("lobby"),
+                user: Some("42"),
+                at: Timestamp::new(1_795_227_149_123),
+                position: None,
+                body: Body::Chat {
+                    object: &chat.object,
+                    text: chat.text,
+                    recipients: &[],
+                },
+            };
+            for reader in Profile::ALL {
+                let mut out = Vec::new();
+                outbound.write(reader, &mut out);
+                assert!(is_json(&out));
+            }
         }
     }
 });

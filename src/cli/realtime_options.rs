@@ -7,6 +7,7 @@ use campanile::realtime::{
     LimitOptions, Namespace, OriginRule, PlainText, PresenceOptions, RealtimeOptions,
     RetentionOptions, Route,
 };
+use campanile::store::{StoreOptions, Synchronous};
 
 pub(super) fn realtime_options(config: &Config) -> RealtimeOptions {
     let (presence, messaging) = (&config.presence, &config.messaging);
@@ -40,6 +41,22 @@ pub(super) fn realtime_options(config: &Config) -> RealtimeOptions {
             config::OriginRequire::Never => OriginRule::Never,
         },
     }
+}
+
+/// Where and how to store; `None` if no room persists.
+pub(super) fn store_options(config: &Config) -> Option<StoreOptions> {
+    let is_needed = config.namespace.iter().any(|namespace| namespace.persist);
+    let store = &config.store;
+    is_needed.then(|| StoreOptions {
+        synchronous: match store.synchronous {
+            config::Synchronous::Full => Synchronous::Full,
+            config::Synchronous::Normal => Synchronous::Normal,
+        },
+        queue_max: store.max_queued_requests,
+        queue_bytes_max: store.queue_bytes,
+        file_bytes_max: store.max_file_size as u64,
+        ..StoreOptions::new(&store.path)
+    })
 }
 
 fn route(config: &Config, route: &config::Route) -> Route {

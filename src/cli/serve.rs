@@ -6,9 +6,20 @@ use std::sync::Arc;
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
+use campanile::store::{OpenError, Store};
 use campanile::{Server, StartError};
+use thiserror::Error;
 
-use super::realtime_options::realtime_options;
+use super::realtime_options::{realtime_options, store_options};
+
+/// Why the server does not run.
+#[derive(Debug, Error)]
+enum ServeError {
+    #[error("{0}")]
+    Server(#[from] StartError),
+    #[error("{0} (store.path)")]
+    Store(#[from] OpenError),
+}
 
 /// Runs the server. Logging is set up and the configuration has been announced.
 pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
@@ -21,9 +32,22 @@ pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
+fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     let realtime = Arc::new(realtime_options(config));
-    let mut server = Server::new(move |_shard| Realtime::new(Arc::clone(&realtime)))
+    let (store, store_thread) = match store_options(config) {
+        Some(options) => {
+            let (store, thread) = Store::open(&options)?;
+            tracing::info!("store: {}", options.directory.display());
+            (Some(store), Some(thread))
+        }
+        None => (None, None),
+    };
+    let of_shards = store.clone();
+    let application = move |_shard| match &of_shards {
+        Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
+        None => Realtime::new(Arc::clone(&realtime)),
+    };
+    let mut server = Server::new(application)
         .options(core_options(config))
         .shards(config.server.shards)
         .sockets_per_shard_max(config.server.max_connections_per_shard)
@@ -45,6 +69,11 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), StartError> {
         }
     }
     running.wait();
+    // After the shards: what they have queued is still written.
+    drop(store_thread);
+    if let Some(store) = store {
+        tracing::info!("the store has ended: {:?}", store.stats());
+    }
     Ok(())
 }
 

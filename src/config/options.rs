@@ -359,7 +359,8 @@ section! {
         private: bool = false, Switch;
         /// Messages of a room that are kept for those who come later. 0 = none.
         history_size: u32 = 100, Count(0..=1_000_000);
-        /// For how long a message is kept. "0s" = as long as the room.
+        /// For how long a message is kept. "0s" = as long as the room. In a persistent room
+        /// `retention_age` says so instead.
         history_ttl: Duration = Duration::from_secs(600), Time::seconds(0, YEAR);
         /// Bytes of a room's messages that are kept. At least the largest message.
         history_bytes: usize = 1 << 20, Bytes(1024..=QUEUE_BYTES_MAX);
@@ -411,6 +412,9 @@ section! {
         /// Bytes that may wait for the store; a request beyond is refused with `unavailable`. At
         /// least the largest message.
         queue_bytes: usize = 64 << 20, Bytes(65_536..=QUEUE_BYTES_MAX);
+        /// Largest file of the store, bytes, beside its write-ahead log; messages beyond it are refused
+        /// with `unavailable`. 0 = as large as the disk allows.
+        max_file_size: usize = 0, Bytes(0..=1 << 50);
     }
 }
 

@@ -12,6 +12,7 @@ use super::session::Session;
 use super::state::{State, Stats};
 use super::{Ctx, PlainText, RealtimeOptions, upgrade};
 use crate::http::Refusal;
+use crate::id::ShardId;
 use crate::shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
 use crate::store::Store;
 use crate::ws::CloseCode;
@@ -27,6 +28,9 @@ macro_rules! verbose {
     };
 }
 
+/// How often the store, which has no clock, is told the time, seconds.
+const STORE_TIME_S: u32 = 60;
+
 /// Users whose allowance is looked at in one second, to forget those who have it all again.
 const SWEPT_USERS: usize = 4096;
 
@@ -34,7 +38,7 @@ const SWEPT_USERS: usize = 4096;
 #[derive(Debug)]
 pub struct Realtime {
     registry: Registry,
-    state: State,
+    pub(super) state: State,
 }
 
 impl Realtime {
@@ -161,22 +165,18 @@ impl Realtime {
             per_second: limits.messages_per_second,
             burst: limits.burst,
         };
-        socket
-            .data_mut()
-            .bucket
-            .take(now_ms, own, 1)
-            .map_err(|wait| wait.0)?;
         let of_user = Rate {
             per_second: limits.user_messages_per_second,
             burst: limits.user_burst,
         };
-        if of_user.per_second == 0 {
-            return Ok(());
-        }
-        let buckets = &mut self.state.desk.user_buckets;
-        buckets
-            .take(socket.user(), now_ms, of_user, 1)
-            .map_err(|wait| wait.0)
+        let taken = if of_user.per_second == 0 {
+            socket.data_mut().bucket.take(now_ms, own, 1)
+        } else {
+            let users = self.state.desk.user_buckets.of(socket.user(), now_ms);
+            let bucket = &mut socket.data_mut().bucket;
+            bucket.take_with(now_ms, own, (users, of_user))
+        };
+        taken.map_err(|wait| wait.0)
     }
 
     fn text(&mut self, socket: &mut Socket<'_, Self>, text: &str) {
@@ -293,6 +293,15 @@ impl App for Realtime {
         self.state
             .outlet(&mut socket.context())
             .tell_gap(connection, room.as_ref());
+        if let Some(room) = room {
+            let user = socket.user().clone();
+            let missed = Letter::Missed {
+                room,
+                user,
+                connection,
+            };
+            self.state.deliver(&mut socket.context(), missed);
+        }
     }
 
     fn passed(&mut self, socket: &mut Socket<'_, Self>, token: u64) {
@@ -311,6 +320,7 @@ impl App for Realtime {
                 room: joined.room,
                 user: user.clone(),
                 connection,
+                number: joined.number,
                 for_good: false,
             };
             self.state
@@ -322,6 +332,14 @@ impl App for Realtime {
         let State { rooms, desk } = &mut self.state;
         desk.user_buckets
             .sweep(context.now().monotonic_ms, SWEPT_USERS);
+        // One shard's word is enough.
+        if let Some(store) = &desk.store
+            && context.shard() == ShardId(0)
+            && context.now().seconds().is_multiple_of(STORE_TIME_S)
+        {
+            // A store that is busy has just been told by who keeps it so.
+            let _ = store.set_time(context.now().unix_ms);
+        }
         rooms.tick(&mut super::outlet::Outlet { context, desk });
     }
 

@@ -4,7 +4,7 @@ use super::Realtime;
 use super::mail::{Letter, Mail, Reason};
 use super::outlet::Outlet;
 use super::post::Post;
-use super::protocol::{Body, Outbound, payload};
+use super::protocol::{Body, Fields, Outbound, payload};
 use super::rooms::Room;
 use super::state::State;
 use super::writing::text;
@@ -24,6 +24,7 @@ impl Letter {
             | Self::Info { room, .. }
             | Self::Receipt { room, .. }
             | Self::Proved { room, .. }
+            | Self::Missed { room, .. }
             | Self::Ask { room, .. }
             | Self::Run { room, .. }
             | Self::Loaded { room, .. }
@@ -44,6 +45,7 @@ impl Letter {
             }
             Self::ToUser { user, .. } | Self::Lasting { user, .. } => Some(context.home(user)),
             Self::Continue { asker, .. } => Some(asker.connection.shard()),
+            Self::List(listing) => Some(listing.shard()),
             _ => None,
         }
     }
@@ -98,9 +100,11 @@ impl State {
             Letter::Expelled {
                 connection,
                 room,
+                number,
                 reason,
             } => {
-                self.outlet(context).expelled(connection, &room, reason);
+                self.outlet(context)
+                    .expelled(connection, &room, number, reason);
             }
             Letter::Prove {
                 room,
@@ -118,11 +122,12 @@ impl State {
             Letter::Continue { asker, then } if asker.connection.shard() == context.shard() => {
                 self.go_on(context, &asker, then);
             }
-            Letter::Continue { .. } => self.deliver(context, letter),
-            Letter::List(listing) => {
+            Letter::List(listing) if listing.shard() == context.shard() => {
                 let Self { rooms, desk } = self;
                 rooms.list(&mut Outlet { context, desk }, listing);
             }
+            // What comes back from the service thread comes to the shard that sent it there.
+            Letter::Continue { .. } | Letter::List(_) => self.deliver(context, letter),
             Letter::Broadcast { exclude, push } => self.outlet(context).broadcast(exclude, &push),
             Letter::Rooms { connection, rooms } => self.come_back(context, connection, &rooms),
             about_a_room => debug_assert!(false, "has a room: {about_a_room:?}"),
@@ -133,15 +138,66 @@ impl State {
 impl Outlet<'_, '_> {
     /// Tells a connection that messages of a room were left out for it.
     pub(super) fn tell_gap(&mut self, connection: ConnectionId, room: Option<&Room>) {
+        self.tell(connection, "system", room, |fields| {
+            payload::system(fields, "gap", "messages were missed: too slow")
+        });
+    }
+
+    /// A connection of this shard is in a room no more.
+    pub(super) fn expelled(
+        &mut self,
+        connection: ConnectionId,
+        room: &Room,
+        number: u32,
+        reason: Reason,
+    ) {
+        let Some(mut socket) = self.context.socket(connection) else {
+            return;
+        };
+        let session = socket.data_mut();
+        let extra = session.extra_mut();
+        let is_of_path = extra.is_some_and(|extra| extra.path_room.as_ref() == Some(room));
+        if let Some(membership) = session.find(room.name()) {
+            // It may have asked anew before it heard of this; then the answer to that is what counts.
+            if membership.number == number {
+                session.remove(room.name());
+                socket.unsubscribe(room.name());
+            }
+            if let Some((event, message)) = event(reason) {
+                // The room's own word may come too late for who is no subscriber any more.
+                self.tell(connection, "system", Some(room), |fields| {
+                    payload::system(fields, event, message)
+                });
+            }
+            self.tell(connection, "unsubscribed", None, |fields| {
+                payload::unsubscribed(fields, room.name(), Some(reason.as_str()))
+            });
+        }
+        if is_of_path {
+            let (code, why) = match reason {
+                Reason::Kicked => (4403, "sent away from the room"),
+                Reason::Forbidden => (4403, "not allowed in this room"),
+                Reason::RoomClosed => (4410, "the room was closed"),
+            };
+            self.context.close(connection, close_code(code), why);
+        }
+    }
+
+    /// Sends a frame of the server's own to a connection of this shard.
+    fn tell(
+        &mut self,
+        connection: ConnectionId,
+        message_type: &str,
+        room: Option<&Room>,
+        fill: impl FnOnce(Fields<'_>) -> Fields<'_>,
+    ) {
         let at = self.timestamp();
         let Some(mut socket) = self.context.socket(connection) else {
             return;
         };
-        let object = self.desk.scratch.take_payload(|fields| {
-            payload::system(fields, "gap", "messages were missed: too slow")
-        });
+        let object = self.desk.scratch.take_payload(fill);
         let outbound = Outbound {
-            message_type: "system",
+            message_type,
             id: None,
             room: room.map(Room::name),
             user: None,
@@ -154,43 +210,14 @@ impl Outlet<'_, '_> {
         let _ = socket.send(self.desk.scratch.write(&outbound, profile));
         self.desk.scratch.give_payload(object);
     }
+}
 
-    /// A connection of this shard is in a room no more.
-    fn expelled(&mut self, connection: ConnectionId, room: &Room, reason: Reason) {
-        let at = self.timestamp();
-        let Some(mut socket) = self.context.socket(connection) else {
-            return;
-        };
-        if socket.data_mut().remove(room.name()).is_none() {
-            return;
-        }
-        socket.unsubscribe(room.name());
-        let object = self.desk.scratch.take_payload(|fields| {
-            payload::unsubscribed(fields, room.name(), Some(reason.as_str()))
-        });
-        let outbound = Outbound {
-            message_type: "unsubscribed",
-            id: None,
-            room: None,
-            user: None,
-            at,
-            position: None,
-            body: Body::Object(text(&object)),
-        };
-        let profile = socket.data().profile;
-        // A peer that does not read has been told enough; it is counted.
-        let _ = socket.send(self.desk.scratch.write(&outbound, profile));
-        let extra = socket.data_mut().extra_mut();
-        let is_of_path = extra.is_some_and(|extra| extra.path_room.as_ref() == Some(room));
-        self.desk.scratch.give_payload(object);
-        if is_of_path {
-            let (code, why) = match reason {
-                Reason::Kicked => (4403, "sent away from the room"),
-                Reason::Forbidden => (4403, "not allowed in this room"),
-                Reason::RoomClosed => (4410, "the room was closed"),
-            };
-            self.context.close(connection, close_code(code), why);
-        }
+/// What `system` says to somebody who is in a room no more.
+fn event(reason: Reason) -> Option<(&'static str, &'static str)> {
+    match reason {
+        Reason::Kicked => Some(("kicked", "you were sent away")),
+        Reason::RoomClosed => Some(("room_closed", "the room was closed")),
+        Reason::Forbidden => None,
     }
 }
 

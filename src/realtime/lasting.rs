@@ -31,15 +31,19 @@ impl Desk {
     }
 }
 
-/// Where a connection of a profile begins in a room whose member its user may have been.
-fn start(options: &RealtimeOptions, profile: Profile) -> Start {
-    let is_replayed = options.delivery.enabled && options.delivery.replay_on_connect;
+/// Whether a client of this profile is given what it has missed when it connects.
+pub(super) fn is_replayed(options: &RealtimeOptions, profile: Profile) -> bool {
+    let delivery = &options.delivery;
     // The others say themselves what they know.
     let cannot_resume = matches!(profile, Profile::Message | Profile::Flat);
-    if is_replayed && cannot_resume {
-        Start::Undelivered
-    } else {
-        Start::Now
+    delivery.enabled && delivery.replay_on_connect && cannot_resume
+}
+
+/// Where a connection of a profile begins in a room whose member its user may have been.
+fn start(options: &RealtimeOptions, profile: Profile) -> Start {
+    match is_replayed(options, profile) {
+        true => Start::Undelivered,
+        false => Start::Now,
     }
 }
 

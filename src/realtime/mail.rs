@@ -96,16 +96,25 @@ pub(super) enum Letter {
         asker: Asker,
         receipt: Receipt,
     },
-    /// To a room's home: a barrier has proved that a member has got the messages up to there.
+    /// To a room's home: a barrier has proved that a member's connection has got the messages up to
+    /// there.
     Proved {
         room: Room,
         user: UserId,
+        connection: ConnectionId,
         offset: u64,
+    },
+    /// To a room's home: messages were left out for a member's connection.
+    Missed {
+        room: Room,
+        user: UserId,
+        connection: ConnectionId,
     },
     /// To a room's home: a question that its state answers.
     Ask {
         room: Room,
         asker: Asker,
+        roles: Roles,
         question: Box<Question>,
     },
     /// To a room's home: a handler's own work on the room.
@@ -124,6 +133,8 @@ pub(super) enum Letter {
     Expelled {
         connection: ConnectionId,
         room: Room,
+        /// Which of the connection's memberships this ends.
+        number: u32,
         reason: Reason,
     },
     /// To a connection's shard: prove that the room's messages up to there have arrived.
@@ -142,7 +153,7 @@ pub(super) enum Letter {
     },
     /// To a connection's shard: goes on with what a handler began.
     Continue { asker: Asker, then: Then<()> },
-    /// To any shard, which passes it on: the rooms of all, for a page of them.
+    /// To each shard in turn: the rooms of all, for a page of them.
     List(Box<Listing>),
     /// To a connection's shard: rooms that its user belongs to.
     Rooms {
@@ -162,7 +173,7 @@ pub(super) struct Join {
     pub(super) room: Room,
     pub(super) asker: Asker,
     pub(super) roles: Roles,
-    /// Which of the connection's questions this is.
+    /// Which of the connection's questions this is; names the membership that it begins.
     pub(super) number: u32,
     pub(super) start: Start,
     /// Whether the connection wants to be told who is there.
@@ -191,6 +202,8 @@ pub(super) struct Leave {
     pub(super) room: Room,
     pub(super) user: UserId,
     pub(super) connection: ConnectionId,
+    /// Which of the connection's memberships ends: it may have begun a new one meanwhile.
+    pub(super) number: u32,
     /// Whether the user gives up a lasting membership, too.
     pub(super) for_good: bool,
 }
@@ -216,6 +229,10 @@ pub(super) struct Admission {
     /// What to send in their place if they do not fit the connection's queue: the messages that
     /// were missed are left out, and the answer says so.
     pub(super) without_replay: Vec<Written>,
+    /// Whether the messages that were missed are all among the frames; `None`: it did not ask.
+    pub(super) recovered: Option<bool>,
+    /// How many they are.
+    pub(super) replayed: usize,
 }
 
 /// A client's word about messages that it has got.

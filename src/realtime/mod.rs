@@ -57,6 +57,8 @@ pub mod protocol;
 mod rate;
 mod registry;
 mod rooms;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod seam;
 mod session;
 mod state;
 #[cfg(test)]

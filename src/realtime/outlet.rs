@@ -1,6 +1,7 @@
 //! What rooms and handlers tell others with.
 
 use super::Realtime;
+use super::deliver::close_code;
 use super::mail::{Admission, Asker, Joined, Leave, Letter, Mail, Push};
 use super::protocol::{
     Body, ErrorCode, Fields, Id, MessageId, Outbound, Rejection, Timestamp, payload,
@@ -21,7 +22,7 @@ pub(super) struct Outlet<'c, 'a> {
 
 impl Outlet<'_, '_> {
     pub(super) fn timestamp(&mut self) -> Timestamp {
-        self.desk.scratch.timestamp(self.context.now())
+        self.desk.scratch.timestamp(self.unix_ms())
     }
 
     pub(super) fn message_id(&mut self) -> MessageId {
@@ -203,8 +204,10 @@ impl Outlet<'_, '_> {
             ErrorCode::Unavailable => counts.unavailable += 1,
             _ => {}
         }
-        if matches!(rejection, Rejection::Content(_)) {
-            counts.content_refused += 1;
+        match rejection {
+            Rejection::Content(_) => counts.content_refused += 1,
+            Rejection::TooManyRooms { .. } => counts.too_many_rooms += 1,
+            _ => {}
         }
     }
 
@@ -212,6 +215,9 @@ impl Outlet<'_, '_> {
     /// since it asked: what was published before this goes there before it, what is published
     /// afterwards after it.
     pub(super) fn joined(&mut self, joined: Joined) {
+        if joined.outcome.is_err() {
+            self.desk.note_refused(&joined.asker, joined.number);
+        }
         let shard = joined.asker.connection.shard();
         if shard == self.context.shard() {
             return self.admit(joined);
@@ -248,8 +254,12 @@ impl Outlet<'_, '_> {
             return;
         };
         let membership = socket.data_mut().find_mut(room.name());
-        let Some(membership) = membership.filter(|m| m.asked == Some(number)) else {
-            // It has left meanwhile, or asked again: the room's home has heard that, too.
+        let Some(membership) = membership.filter(|m| m.is_pending && m.number == number) else {
+            // It has left meanwhile, or asked again: the room's home has heard that, too. Whether what
+            // it has said was refused it does not know yet.
+            if let Err(rejection) = &outcome {
+                self.refuse(asker, rejection);
+            }
             return;
         };
         let admission = match outcome {
@@ -258,42 +268,59 @@ impl Outlet<'_, '_> {
                 socket.data_mut().remove(room.name());
                 self.refuse(asker, &rejection);
                 if is_vital {
-                    let (code, reason) = close_code(&rejection);
+                    let (code, reason) = why_closed(&rejection);
                     self.context
-                        .close(asker.connection, super::deliver::close_code(code), reason);
+                        .close(asker.connection, close_code(code), reason);
                 }
                 return;
             }
         };
-        membership.asked = None;
+        membership.is_pending = false;
         let subscribed = socket.subscribe_as(room.name(), format);
         debug_assert_ne!(subscribed, Subscribed::BadTopic, "a room's name is a topic");
         if matches!(subscribed, Subscribed::TooMany | Subscribed::BadTopic) {
             socket.data_mut().remove(room.name());
+            let limit = socket.data().rooms.len() as u64;
             let leave = Letter::Leave(Leave {
                 room: room.clone(),
                 user: asker.user.clone(),
                 connection: asker.connection,
+                number,
                 for_good: false,
             });
             let home = self.context.home(room.name());
             self.context.mail(home, Mail(leave));
-            self.refuse(asker, &Rejection::Conflict);
+            self.refuse(asker, &Rejection::TooManyRooms { limit });
             return;
         }
-        let bytes: usize = admission.frames.iter().map(Written::len).sum();
+        let bytes: usize = admission.frames.iter().map(Written::frame_bytes_max).sum();
         let fits = socket.queue_space() >= bytes;
-        let frames = if fits {
-            &admission.frames
-        } else {
-            &admission.without_replay
+        let (frames, replayed) = match fits {
+            true => (&admission.frames, admission.replayed),
+            false => (&admission.without_replay, 0),
         };
         session::send_all(&mut socket, frames);
+        if !fits {
+            let missed = Letter::Missed {
+                room: room.clone(),
+                user: asker.user.clone(),
+                connection: asker.connection,
+            };
+            let home = self.context.home(room.name());
+            self.context.mail(home, Mail(missed));
+        }
+        let counts = &mut self.desk.counts;
+        match admission.recovered {
+            Some(true) if fits || admission.replayed == 0 => counts.recovered += 1,
+            Some(_) => counts.unrecovered += 1,
+            None => {}
+        }
+        counts.replayed += replayed as u64;
     }
 }
 
 /// How a connection ends that cannot be in the room of its path.
-fn close_code(rejection: &Rejection) -> (u16, &'static str) {
+fn why_closed(rejection: &Rejection) -> (u16, &'static str) {
     match rejection.code() {
         ErrorCode::NotFound => (4404, "no such room"),
         ErrorCode::RoomFull => (4413, "the room is full"),

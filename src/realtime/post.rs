@@ -45,9 +45,9 @@ pub(super) enum Source {
     Client {
         asker: Asker,
         roles: Roles,
-        /// The same message has made the connection ask to join the room: if that was refused, the
-        /// peer knows.
-        has_asked: bool,
+        /// The same message has made the connection ask to join the room, and this is the question:
+        /// if it was refused, the peer knows.
+        asked: Option<u32>,
     },
     /// A handler at the room's home, in a user's name. It may do all.
     Handler { asker: Asker, user: UserId },
@@ -224,6 +224,66 @@ impl OwnedPost {
     }
 }
 
+/// A message that has its identifier and time: borrowed from its [`Post`], or from its [`Record`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamped<'a> {
+    pub(super) id: MessageId,
+    pub(super) unix_ms: u64,
+    /// Who says it; `None`: the server.
+    pub(super) user: Option<&'a UserId>,
+    /// Whether its author is told when it is delivered and read.
+    pub(super) is_tracked: bool,
+    message_type: &'a str,
+    content: Content<'a>,
+    pub(super) client_message_id: Option<&'a str>,
+}
+
+impl<'a> Stamped<'a> {
+    pub(super) fn new(post: &'a Post<'_>, id: MessageId, unix_ms: u64) -> Self {
+        Self {
+            id,
+            unix_ms,
+            user: post.terms.user(),
+            is_tracked: post.terms.answer == Answer::Status,
+            message_type: post.message_type,
+            content: post.content,
+            client_message_id: post.client_message_id,
+        }
+    }
+
+    /// The message as it goes out in `room`. `at` is its time.
+    pub(super) fn outbound(
+        self,
+        room: &'a str,
+        at: Timestamp,
+        position: Option<Position<'a>>,
+        recipients: &'a [Recipient<'a>],
+    ) -> Outbound<'a> {
+        Outbound {
+            message_type: self.message_type,
+            id: Some(Id::Message(self.id)),
+            room: Some(room),
+            user: self.user.map(|user| &**user),
+            at,
+            position,
+            body: self.content.body(recipients),
+        }
+    }
+
+    /// The message as the room keeps it.
+    pub(super) fn to_record(self) -> Record {
+        Record {
+            id: self.id,
+            unix_ms: self.unix_ms,
+            user: self.user.cloned(),
+            is_tracked: self.is_tracked,
+            message_type: self.message_type.into(),
+            content: self.content.to_owned(),
+            client_message_id: self.client_message_id.map(Into::into),
+        }
+    }
+}
+
 /// A message of a room, as the room keeps it.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -242,34 +302,21 @@ pub(super) struct Record {
 const TRACKED: u32 = 1 << 8;
 
 impl Record {
-    pub(super) fn new(post: &Post<'_>, id: MessageId, unix_ms: u64) -> Self {
-        Self {
-            id,
-            unix_ms,
-            user: post.terms.user().cloned(),
-            is_tracked: post.terms.answer == Answer::Status,
-            message_type: post.message_type.into(),
-            content: post.content.to_owned(),
-            client_message_id: post.client_message_id.map(Into::into),
+    pub(super) fn stamped(&self) -> Stamped<'_> {
+        Stamped {
+            id: self.id,
+            unix_ms: self.unix_ms,
+            user: self.user.as_ref(),
+            is_tracked: self.is_tracked,
+            message_type: &self.message_type,
+            content: self.content.borrow(),
+            client_message_id: self.client_message_id.as_deref(),
         }
     }
 
-    /// The message as it goes out in `room`.
-    pub(super) fn outbound<'a>(
-        &'a self,
-        room: &'a str,
-        position: Option<Position<'a>>,
-        recipients: &'a [Recipient<'a>],
-    ) -> Outbound<'a> {
-        Outbound {
-            message_type: &self.message_type,
-            id: Some(Id::Message(self.id)),
-            room: Some(room),
-            user: self.user.as_deref(),
-            at: Timestamp::new(self.unix_ms),
-            position,
-            body: self.content.borrow().body(recipients),
-        }
+    fn outbound<'a>(&'a self, room: &'a str, position: Option<Position<'a>>) -> Outbound<'a> {
+        let at = Timestamp::new(self.unix_ms);
+        self.stamped().outbound(room, at, position, &[])
     }
 
     /// Writes the message as a subscriber of a profile gets it who missed it.
@@ -278,7 +325,7 @@ impl Record {
             offset,
             epoch: None,
         };
-        Written::new(&self.outbound(room, Some(position), &[]), profile)
+        Written::new(&self.outbound(room, Some(position)), profile)
     }
 
     /// The message with another payload in place of its own.
@@ -290,7 +337,7 @@ impl Record {
     ) -> Outbound<'a> {
         Outbound {
             body: Body::Object(object),
-            ..self.outbound(room, position, &[])
+            ..self.outbound(room, position)
         }
     }
 

@@ -77,6 +77,28 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes a unit from this bucket and from another, or from neither: who is refused by one has not
+    /// paid the other. Both are let through after the longer of their times.
+    pub(super) fn take_with(
+        &mut self,
+        now_ms: u64,
+        rate: Rate,
+        other: (&mut Self, Rate),
+    ) -> Result<(), RetryAfterMs> {
+        let (mut own, mut others) = (*self, *other.0);
+        match (own.take(now_ms, rate, 1), others.take(now_ms, other.1, 1)) {
+            (Ok(()), Ok(())) => {
+                (*self, *other.0) = (own, others);
+                Ok(())
+            }
+            (own, others) => {
+                let wait =
+                    |taken: Result<(), RetryAfterMs>| taken.map_or_else(|wait| wait.0, |()| 0);
+                Err(RetryAfterMs(wait(own).max(wait(others))))
+            }
+        }
+    }
+
     /// Whether it is as good as new.
     pub(super) fn is_full(self, now_ms: u64) -> bool {
         self.full_ns <= now_ms.saturating_mul(NS_PER_MS)
@@ -156,34 +178,30 @@ impl UserBuckets {
         }
     }
 
-    /// Takes `cost` units of what a user may send, see [`Bucket::take`].
-    pub(super) fn take(
-        &mut self,
-        user: &UserId,
-        now_ms: u64,
-        rate: Rate,
-        cost: u32,
-    ) -> Result<(), RetryAfterMs> {
+    /// What a user has used: a full bucket, if nothing lately.
+    pub(super) fn of(&mut self, user: &UserId, now_ms: u64) -> &mut Bucket {
         self.sweep(now_ms, SWEPT_PER_TAKE);
-        if rate.per_second == 0 {
-            return Ok(());
-        }
         let hash = self.hasher.hash_one(user);
         let is_it = |&index: &usize| self.senders[index].user == *user;
-        if let Some(&index) = self.by_user.find(hash, is_it) {
-            return self.senders[index].bucket.take(now_ms, rate, cost);
-        }
-        let mut bucket = Bucket::default();
-        let taken = bucket.take(now_ms, rate, cost);
+        let index = match self.by_user.find(hash, is_it) {
+            Some(&index) => index,
+            None => self.learn(user, hash),
+        };
+        &mut self.senders[index].bucket
+    }
+
+    /// Adds a user, and gives the index.
+    fn learn(&mut self, user: &UserId, hash: u64) -> usize {
         let senders = &mut self.senders;
+        let index = senders.len();
         senders.push(Sender {
             user: user.clone(),
             hash,
-            bucket,
+            bucket: Bucket::default(),
         });
         let rehash = |&index: &usize| senders[index].hash;
-        self.by_user.insert_unique(hash, senders.len() - 1, rehash);
-        taken
+        self.by_user.insert_unique(hash, index, rehash);
+        index
     }
 
     /// Looks at the next `steps` users, and forgets those who may send as if they never had. To be
@@ -291,6 +309,25 @@ mod tests {
         assert!(bucket.take(0, most, u32::MAX).is_err());
     }
 
+    /// Once the unit of a connection's bucket was taken before its user's bucket refused: who then
+    /// waited as long as it was told to was refused again.
+    #[test]
+    fn who_is_refused_by_one_bucket_has_not_paid_the_other() {
+        let rate = |per_second| Rate {
+            per_second,
+            burst: 1,
+        };
+        let (slow, fast) = (rate(1), rate(10));
+        let (mut own, mut of_user) = (Bucket::default(), Bucket::default());
+        assert_eq!(of_user.take(0, fast, 1), Ok(()));
+        let mut take = |now_ms| own.take_with(now_ms, slow, (&mut of_user, fast));
+        assert_eq!(take(0), Err(RetryAfterMs(100)));
+        assert_eq!(take(100), Ok(()));
+        // Both are empty: the longer time counts.
+        assert_eq!(take(150), Err(RetryAfterMs(950)));
+        assert_eq!(take(1100), Ok(()));
+    }
+
     #[test]
     fn twenty_refusals_within_ten_seconds_are_insistence() {
         let mut flood = Insistence::default();
@@ -319,7 +356,10 @@ mod tests {
         };
         let mut users = UserBuckets::new(7);
         for i in 0..1000u64 {
-            assert_eq!(users.take(&format!("u{i}").into(), i, rate, 1), Ok(()));
+            assert_eq!(
+                users.of(&format!("u{i}").into(), i).take(i, rate, 1),
+                Ok(())
+            );
         }
         assert_eq!(users.len(), 1000);
         // The hand stands somewhere in the middle, and meets some whom it has moved twice.
@@ -327,7 +367,7 @@ mod tests {
         users.sweep(1500, 1000);
         assert_eq!(users.len(), 499);
         for i in 0..2000u64 {
-            let _ = users.take(&"one".into(), 5000 + i, rate, 1);
+            let _ = users.of(&"one".into(), 5000 + i).take(5000 + i, rate, 1);
         }
         assert_eq!(users.len(), 1, "the messages of others have swept them out");
         users.sweep(10_000, 1);
@@ -429,7 +469,8 @@ mod tests {
                 now_ms += passed;
                 users.sweep(now_ms, swept);
                 let expected = model.entry(user).or_default().take(now_ms, rate, cost);
-                prop_assert_eq!(users.take(&format!("u{user}").into(), now_ms, rate, cost), expected);
+                let bucket = users.of(&format!("u{user}").into(), now_ms);
+                prop_assert_eq!(bucket.take(now_ms, rate, cost), expected);
                 let in_debt = model.values().filter(|bucket| !bucket.is_full(now_ms)).count();
                 prop_assert!(in_debt <= users.len() && users.len() == users.by_user.len());
                 let places: Vec<&UserId> = users.senders.iter().map(|sender| &sender.user).collect();

@@ -33,8 +33,10 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub(super) struct Membership {
     pub(super) room: Room,
-    /// While the room's home has not answered: the number of the question.
-    pub(super) asked: Option<u32>,
+    /// The number of the question by which the connection came in.
+    pub(super) number: u32,
+    /// The room's home has not answered it.
+    pub(super) is_pending: bool,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ pub(super) struct Extra {
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
     next_token: u64,
+    /// At most two of a room.
     awaited: Vec<Proof>,
 }
 
@@ -128,8 +131,11 @@ impl Proofs {
     pub(super) fn await_room(&mut self, room: &Room, offset: u64) -> u64 {
         self.next_token += 1;
         let token = self.next_token;
-        match self.awaited.iter_mut().find(|proof| proof.room == *room) {
-            Some(proof) => (proof.token, proof.offset) = (token, offset),
+        // The oldest stays, whose ping may be under way: a peer that answers slowly proves something
+        // all the same.
+        let mut of_room = self.awaited.iter_mut().filter(|proof| proof.room == *room);
+        match of_room.nth(1) {
+            Some(newest) => (newest.token, newest.offset) = (token, offset),
             None => self.awaited.push(Proof {
                 token,
                 room: room.clone(),
@@ -137,6 +143,11 @@ impl Proofs {
             }),
         }
         token
+    }
+
+    /// The connection begins anew in a room: what went out before proves nothing of what it gets now.
+    pub(super) fn forget(&mut self, room: &Room) {
+        self.awaited.retain(|proof| proof.room != *room);
     }
 
     /// What a barrier has proved: it is awaited no more.
@@ -190,5 +201,20 @@ fn send_batch(socket: &mut Socket<'_, super::Realtime>, batch: &mut Batch) {
     let mut array = Vec::new();
     if batch.finish(&mut array) {
         let _ = socket.send(super::writing::text(&array));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stay_that_begins_anew_is_not_proved_by_what_went_out_before() {
+        let (den, hall) = (Room::new("den"), Room::new("hall"));
+        let mut proofs = Proofs::default();
+        proofs.await_room(&den, 3);
+        let token = proofs.await_room(&hall, 5);
+        proofs.forget(&den);
+        assert_eq!(proofs.passed(token).collect::<Vec<_>>(), [(hall, 5)]);
     }
 }

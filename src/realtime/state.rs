@@ -1,15 +1,16 @@
 //! What all handlers of a shard share, besides the core.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::RealtimeOptions;
+use super::mail::Asker;
 use super::options::Namespaces;
 use super::rate::UserBuckets;
 use super::rooms::{Room, Rooms};
 use super::writing::Scratch;
-use crate::id::UserId;
+use crate::id::{ConnectionId, UserId};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::store::Store;
 
@@ -37,11 +38,14 @@ pub struct Counts {
     pub rate_limited: u64,
     /// Of these: texts that the rules for content, or a filter, do not let pass.
     pub content_refused: u64,
+    /// Of these: the connection was in as many rooms as it may be in.
+    pub too_many_rooms: u64,
     /// Of these: a room was full.
     pub room_full: u64,
     /// Of these: not allowed.
     pub forbidden: u64,
-    /// Of these: the store was full, failing or too far behind.
+    /// Of these: the store was full, failing or too far behind, or the shard had as many rooms as it
+    /// may have.
     pub unavailable: u64,
     /// Connections closed because they went on sending too much.
     pub rate_closed: u64,
@@ -86,6 +90,8 @@ pub(super) struct Desk {
     /// even while they are away.
     pub(super) lasting: HashMap<UserId, BTreeSet<Room>>,
     pub(super) user_buckets: UserBuckets,
+    /// The joins that were refused last: who said something with them is told once.
+    pub(super) refused: VecDeque<(ConnectionId, u32)>,
     /// How often a room's home was asked to let a connection in.
     pub(super) questions: u32,
 }
@@ -122,6 +128,7 @@ impl State {
                 store,
                 lasting: HashMap::new(),
                 user_buckets: UserBuckets::new(seed),
+                refused: VecDeque::new(),
                 questions: 0,
                 options,
             },
@@ -135,5 +142,24 @@ impl State {
             ..self.desk.counts
         };
         stats
+    }
+}
+
+/// Refused joins that are remembered. What was said with a join follows it at once.
+const REFUSED_MAX: usize = 1024;
+
+impl Desk {
+    /// Remembers that a connection was told that it may not join.
+    pub(super) fn note_refused(&mut self, asker: &Asker, number: u32) {
+        if self.refused.len() == REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((asker.connection, number));
+    }
+
+    /// Whether the join by which somebody came to say something was refused, so that the peer knows.
+    pub(super) fn has_refused(&self, asker: &Asker, asked: Option<u32>) -> bool {
+        let join = asked.map(|number| (asker.connection, number));
+        join.is_some_and(|join| self.refused.contains(&join))
     }
 }

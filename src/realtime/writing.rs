@@ -1,9 +1,9 @@
 //! Writing messages for connections: once for each profile that has somebody to read it.
 
-use super::protocol::{Fields, Kind, Outbound, Profile, Timestamp};
+use super::protocol::{Fields, Kind, Outbound, Profile, Recipient, Timestamp};
 use super::session;
+use crate::limits::SERVER_HEADER_BYTES_MAX;
 use crate::shard::{Encode, Format, Message};
-use crate::time::Now;
 
 /// A scratch buffer larger than this is given back after use, bytes. A snapshot of a thousand
 /// members and a message of the default size stay below it.
@@ -33,11 +33,14 @@ impl Written {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        match self {
+    /// What the frame can take of a connection's queue at most, bytes: with its header, or as part
+    /// of an array.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        let payload = match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
-        }
+        };
+        payload + SERVER_HEADER_BYTES_MAX
     }
 
     pub(super) fn as_message(&self) -> Message<'_> {
@@ -51,7 +54,10 @@ impl Written {
 /// The buffers that frames are written in, and the turn's time stamp.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    payload: Vec<u8>,
+    /// As many as are lent at a time: a payload may be written while another one is lent.
+    payloads: Vec<Vec<u8>>,
+    /// Empty.
+    recipients: Vec<Recipient<'static>>,
     writings: Writings,
     stamp: Option<(u64, Timestamp)>,
     /// Frames written for rooms and for everybody, since the start.
@@ -66,22 +72,26 @@ struct Writings {
 }
 
 impl Scratch {
-    /// The time stamp of this turn, made once.
-    pub(super) fn timestamp(&mut self, now: Now) -> Timestamp {
+    /// A time as it stands in frames. That of this turn is made once.
+    pub(super) fn timestamp(&mut self, unix_ms: u64) -> Timestamp {
         match self.stamp {
-            Some((unix_ms, stamp)) if unix_ms == now.unix_ms => stamp,
+            Some((made_for, stamp)) if made_for == unix_ms => stamp,
             _ => {
-                let stamp = Timestamp::new(now.unix_ms);
-                self.stamp = Some((now.unix_ms, stamp));
+                let stamp = Timestamp::new(unix_ms);
+                self.stamp = Some((unix_ms, stamp));
                 stamp
             }
         }
     }
 
-    /// Takes the payload buffer and fills it; to be [given back](Scratch::give_payload).
+    /// Takes an empty buffer; to be [given back](Scratch::give_payload).
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        self.payloads.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer and writes a payload in it; to be [given back](Scratch::give_payload).
     pub(super) fn take_payload(&mut self, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) -> Vec<u8> {
-        let mut payload = std::mem::take(&mut self.payload);
-        payload.clear();
+        let mut payload = self.take_buffer();
         Fields::write(&mut payload, fill);
         payload
     }
@@ -89,7 +99,19 @@ impl Scratch {
     pub(super) fn give_payload(&mut self, mut payload: Vec<u8>) {
         payload.clear();
         payload.shrink_to(SCRATCH_BYTES_MAX);
-        self.payload = payload;
+        self.payloads.push(payload);
+    }
+
+    /// Takes an empty list of a message's recipients; to be given back.
+    pub(super) fn take_recipients<'a>(&mut self) -> Vec<Recipient<'a>> {
+        std::mem::take(&mut self.recipients)
+    }
+
+    pub(super) fn give_recipients(&mut self, mut recipients: Vec<Recipient<'_>>) {
+        recipients.clear();
+        // Nobody is left in the list, which keeps its memory: collecting is done in place.
+        let nobody = |_: Recipient<'_>| unreachable!("the list is empty");
+        self.recipients = recipients.into_iter().map(nobody).collect();
     }
 
     /// A message that is written when a subscriber's format is met.

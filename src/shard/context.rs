@@ -210,6 +210,13 @@ impl<A: App> Context<'_, A> {
             .push(Staged::Service(ServiceRequest::Spawn(work)));
     }
 
+    /// The same for work whose answer must come: if the service thread's queue is full it waits for a
+    /// place. The caller bounds how much there is of it.
+    pub(crate) fn spawn_patiently(&mut self, work: impl Future<Output = A::Mail> + Send + 'static) {
+        let work = Box::pin(async move { Mail::App(work.await) });
+        self.core.patient.push_back(ServiceRequest::Spawn(work));
+    }
+
     /// Open connections on this shard.
     pub fn connection_count(&self) -> usize {
         self.core.open

@@ -1,5 +1,6 @@
 //! A shard's state, as the application's callbacks see it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -97,6 +98,8 @@ pub(crate) struct Core<A: App> {
     pub(crate) turn: Turn,
     pub(crate) queues: QueuePool,
     pub(crate) staged: Vec<Staged<A>>,
+    /// Work that waits for a place in the service thread's queue, in its order.
+    pub(crate) patient: VecDeque<ServiceRequest<A>>,
     /// Connections whose application is to hear that their queue has drained.
     pub(crate) drained: Vec<Slot>,
     pub(crate) barriers: Barriers,
@@ -153,6 +156,7 @@ impl<A: App> Core<A> {
             turn: Turn::default(),
             queues: QueuePool::default(),
             staged: Vec::new(),
+            patient: VecDeque::new(),
             drained: Vec::new(),
             barriers: Barriers::default(),
             written: Vec::new(),

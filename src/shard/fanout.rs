@@ -285,13 +285,16 @@ impl<A: App> Core<A> {
     /// Appends a message to the logs of those lanes of a topic whose format it is in.
     fn append(&mut self, topic: u32, entry: &BatchEntry, payload: &[u8]) {
         let excluded = entry.exclude.and_then(|id| self.resolve(id));
-        let lanes = self
-            .topics
-            .topics
-            .get(topic)
-            .map(|topic| topic.lanes.clone());
-        for index in lanes.unwrap_or_default() {
-            let Topics { lanes, pool, .. } = &mut self.topics;
+        // By place, not a copy of the list: there may be a lane for every format.
+        for place in 0.. {
+            let Topics {
+                topics,
+                lanes,
+                pool,
+                ..
+            } = &mut self.topics;
+            let index = topics.get(topic).and_then(|topic| topic.lanes.get(place));
+            let Some(&index) = index else { break };
             let lane = lanes.get_mut(index).expect("a topic's lanes are there");
             if !entry.formats.contains(lane.format) {
                 continue;

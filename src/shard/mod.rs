@@ -121,6 +121,9 @@ impl<A: App> Shard<A> {
     /// Ends the turn: settles who is sent what, mails what was published to other shards.
     pub fn prepare(&mut self, outbox: &mut impl Outbox<A>) {
         self.core.prepare(outbox);
+        self.pass_on_patient(outbox);
+        // The service thread takes its work quickly: the driver looks again at once.
+        self.core.turn.more |= !self.core.patient.is_empty();
         let Core {
             turn,
             shared,
@@ -446,7 +449,18 @@ impl<A: App> Shard<A> {
             }
             if self.core.staged.is_empty() {
                 self.core.staged = staged;
-                return;
+                break;
+            }
+        }
+        self.pass_on_patient(outbox);
+    }
+
+    /// Gives the service thread the work that waits for a place in its queue, as far as there is one.
+    fn pass_on_patient(&mut self, outbox: &mut impl Outbox<A>) {
+        while let Some(request) = self.core.patient.pop_front() {
+            if let Err(request) = outbox.service(request) {
+                self.core.patient.push_front(request);
+                break;
             }
         }
     }

@@ -2,14 +2,13 @@
 //! kernel would be unforgiving.
 
 use super::Fault;
-use super::app::TestApp;
 use super::mailroom::{Mailroom, Service};
 use super::network::{Network, descriptor, number};
-use super::oracle::SharedOracle;
 use super::prng::Prng;
+use super::stage::Witness;
 use crate::id::{ShardId, Slot};
 use crate::limits::RECV_BUFFER_BYTES;
-use crate::shard::{Descriptor, Mail, Outbox, PIECES_MAX, ServiceRequest, Sink};
+use crate::shard::{App, Descriptor, Mail, Outbox, PIECES_MAX, ServiceRequest, Sink};
 
 /// A send that goes on until it is whole.
 #[derive(Debug)]
@@ -193,16 +192,16 @@ impl Driver {
 }
 
 /// A driver with all that it acts on: what a shard sees as its [`Outbox`].
-pub(super) struct Bench<'a> {
+pub(super) struct Bench<'a, A: App, W> {
     pub(super) driver: &'a mut Driver,
     pub(super) network: &'a mut Network,
-    pub(super) mailroom: &'a mut Mailroom,
-    pub(super) service: &'a mut Service,
-    pub(super) oracle: &'a SharedOracle,
+    pub(super) mailroom: &'a mut Mailroom<A>,
+    pub(super) service: &'a mut Service<A>,
+    pub(super) witness: &'a W,
     pub(super) prng: &'a mut Prng,
 }
 
-impl Outbox<TestApp> for Bench<'_> {
+impl<A: App, W: Witness<A>> Outbox<A> for Bench<'_, A, W> {
     fn adopt(&mut self, slot: Slot, descriptor: Descriptor) {
         let slots = &mut self.driver.slots;
         if slots.len() <= slot.index() {
@@ -288,7 +287,7 @@ impl Outbox<TestApp> for Bench<'_> {
         assert!(!bytes.is_empty(), "an owned send has something to send");
         let client = held.client;
         held.owned = Some(OwnedSend { bytes, written: 0 });
-        self.oracle.borrow_mut().blocked(client, true);
+        self.witness.blocked(client, true);
     }
 
     fn shutdown_write(&mut self, slot: Slot) {
@@ -309,12 +308,13 @@ impl Outbox<TestApp> for Bench<'_> {
         self.network.close(descriptor(held.client));
     }
 
-    fn mail(&mut self, to: ShardId, mail: Mail<TestApp>) {
+    fn mail(&mut self, to: ShardId, mail: Mail<A>) {
         assert_ne!(to, self.driver.shard, "nobody mails themselves");
-        self.mailroom.post(self.driver.shard, to, mail);
+        self.witness
+            .posted(self.mailroom.queue(self.driver.shard, to), mail);
     }
 
-    fn service(&mut self, request: ServiceRequest<TestApp>) -> Result<(), ServiceRequest<TestApp>> {
+    fn service(&mut self, request: ServiceRequest<A>) -> Result<(), ServiceRequest<A>> {
         self.service.ask(self.driver.shard, request)
     }
 }

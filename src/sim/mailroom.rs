@@ -6,18 +6,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::app::TestApp;
 use crate::id::ShardId;
-use crate::shard::{Descriptor, Mail, ServiceRequest};
+use crate::shard::{App, Descriptor, Mail, ServiceRequest};
 
 /// The queues of all ordered pairs; the last row is that of the other threads.
-#[derive(Debug)]
-pub(super) struct Mailroom {
+pub(super) struct Mailroom<A: App> {
     shards: usize,
-    queues: Vec<VecDeque<Mail<TestApp>>>,
+    queues: Vec<VecDeque<Mail<A>>>,
 }
 
-impl Mailroom {
+impl<A: App> Mailroom<A> {
     pub(super) fn new(shards: u16) -> Self {
         let shards = usize::from(shards);
         Self {
@@ -28,12 +26,13 @@ impl Mailroom {
         }
     }
 
-    pub(super) fn post(&mut self, from: ShardId, to: ShardId, mail: Mail<TestApp>) {
-        self.queues[from.index() * self.shards + to.index()].push_back(mail);
+    /// The queue from one shard to another.
+    pub(super) fn queue(&mut self, from: ShardId, to: ShardId) -> &mut VecDeque<Mail<A>> {
+        &mut self.queues[from.index() * self.shards + to.index()]
     }
 
     /// Mail of the service thread, or of any thread that has a handle.
-    pub(super) fn post_from_outside(&mut self, to: ShardId, mail: Mail<TestApp>) {
+    pub(super) fn post_from_outside(&mut self, to: ShardId, mail: Mail<A>) {
         self.queues[self.shards * self.shards + to.index()].push_back(mail);
     }
 
@@ -41,7 +40,7 @@ impl Mailroom {
     pub(super) fn queues_to(
         &mut self,
         to: ShardId,
-    ) -> impl Iterator<Item = &mut VecDeque<Mail<TestApp>>> {
+    ) -> impl Iterator<Item = &mut VecDeque<Mail<A>>> {
         self.queues.iter_mut().skip(to.index()).step_by(self.shards)
     }
 
@@ -50,7 +49,7 @@ impl Mailroom {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = Mail<TestApp>> + Send>>;
+type Work<A> = Pin<Box<dyn Future<Output = Mail<A>> + Send>>;
 
 /// A plain HTTP request that a shard has given away.
 #[derive(Debug)]
@@ -61,13 +60,13 @@ pub(super) struct HttpRequest {
 }
 
 /// What the service thread has in hand.
-pub(super) struct Service {
+pub(super) struct Service<A: App> {
     capacity: usize,
-    work: VecDeque<(ShardId, Work)>,
+    work: VecDeque<(ShardId, Work<A>)>,
     pub(super) requests: VecDeque<HttpRequest>,
 }
 
-impl Service {
+impl<A: App> Service<A> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -79,8 +78,8 @@ impl Service {
     pub(super) fn ask(
         &mut self,
         from: ShardId,
-        request: ServiceRequest<TestApp>,
-    ) -> Result<(), ServiceRequest<TestApp>> {
+        request: ServiceRequest<A>,
+    ) -> Result<(), ServiceRequest<A>> {
         if self.work.len() + self.requests.len() >= self.capacity {
             return Err(request);
         }
@@ -100,7 +99,7 @@ impl Service {
     }
 
     /// Polls the piece of work that has waited longest; one that never ends is given up.
-    pub(super) fn work(&mut self) -> Option<(ShardId, Mail<TestApp>)> {
+    pub(super) fn work(&mut self) -> Option<(ShardId, Mail<A>)> {
         let (shard, mut work) = self.work.pop_front()?;
         let mut context = Context::from_waker(Waker::noop());
         match work.as_mut().poll(&mut context) {

@@ -28,7 +28,9 @@ mod network;
 mod oracle;
 mod payload;
 mod prng;
+pub mod realtime;
 mod settings;
+mod stage;
 mod world;
 
 pub use prng::seed_from;
@@ -53,6 +55,18 @@ pub enum Fault {
     JoinOutOfOrder,
     /// A topic is not held while somebody joins.
     ForgetHold,
+    /// Realtime: the first message of a replay is lost.
+    LoseReplayed,
+    /// Realtime: the first message of a replay comes twice.
+    RepeatReplayed,
+    /// Realtime: a room lets in one more than it may.
+    RoomForOneMore,
+    /// Realtime: another shard is not told that somebody has left.
+    LoseLeave,
+    /// Realtime: what was read is said to be delivered.
+    UnreadStatus,
+    /// Realtime: messages are taken as delivered that nobody has asked about.
+    ProveUntested,
 }
 
 /// What a run came to: to see that it was not idle.

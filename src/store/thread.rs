@@ -19,11 +19,27 @@ pub(super) struct Queued {
     pub(super) place: Place,
 }
 
+/// Most requests that are taken out of a group, one by one, for the sake of the others.
+const SPOILERS_MAX: usize = 8;
+
 /// What the thread is sent.
 pub(super) enum Message {
     Request(Queued),
     /// Everything before this is still done, nothing after.
     Stop,
+}
+
+/// Why a transaction came to nothing.
+struct Failure {
+    error: StoreError,
+    /// The request of the group that ended it, if it was one.
+    at: Option<usize>,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { error, at: None }
+    }
 }
 
 /// What the thread works with.
@@ -80,39 +96,61 @@ impl Worker {
 
     /// Does the requests of a group and answers them.
     fn do_group(&mut self, group: &mut Vec<Queued>) {
-        match self.try_group(group) {
-            Ok(tally) => self.count(tally),
-            Err(error) => {
-                tracing::warn!(%error, requests = group.len(), "the store could not commit");
-                self.tables.roll_back();
-                for queued in group.iter_mut() {
-                    match queued.work.kind() {
-                        Kind::Write => queued.work.fail(error.clone()),
-                        // May have seen what is undone now; and reading needs no room on the disk.
-                        Kind::Read => drop(queued.work.run(&mut self.tables)),
-                    }
+        // Those that ended a transaction for all: what is large finds no room where the others do.
+        let mut spoilers: Vec<Queued> = Vec::new();
+        loop {
+            match self.try_group(group) {
+                Ok(tally) => {
+                    self.count(tally);
+                    break;
                 }
-                let writes = group
-                    .iter()
-                    .filter(|queued| queued.work.kind() == Kind::Write);
-                self.shared.failed.fetch_add(writes.count() as u64, Relaxed);
-                self.shared.is_failing.store(true, Relaxed);
+                Err(Failure { error, at }) => {
+                    tracing::warn!(%error, requests = group.len(), "the store could not commit");
+                    self.tables.roll_back();
+                    let Some(at) = at.filter(|_| spoilers.len() < SPOILERS_MAX) else {
+                        self.fail_group(group, &error);
+                        break;
+                    };
+                    let mut spoiler = group.remove(at);
+                    spoiler.work.fail(error);
+                    spoilers.push(spoiler);
+                }
             }
         }
-        for Queued { work, place } in group.drain(..) {
+        if !spoilers.is_empty() {
+            self.shared.failed.fetch_add(spoilers.len() as u64, Relaxed);
+            self.shared.is_failing.store(true, Relaxed);
+        }
+        for Queued { work, place } in spoilers.into_iter().chain(group.drain(..)) {
             // First the place, then the answer: whoever has it may ask again.
             drop(place);
             work.answer();
         }
     }
 
+    /// Nothing of the group is stored.
+    fn fail_group(&mut self, group: &mut [Queued], error: &StoreError) {
+        for queued in group.iter_mut() {
+            match queued.work.kind() {
+                Kind::Write => queued.work.fail(error.clone()),
+                // May have seen what is undone now; and reading needs no room on the disk.
+                Kind::Read => drop(queued.work.run(&mut self.tables)),
+            }
+        }
+        let writes = group
+            .iter()
+            .filter(|queued| queued.work.kind() == Kind::Write);
+        self.shared.failed.fetch_add(writes.count() as u64, Relaxed);
+        self.shared.is_failing.store(true, Relaxed);
+    }
+
     /// One transaction around all requests, a savepoint around each that writes.
     ///
     /// Errors: the transaction is lost or cannot be committed.
-    fn try_group(&mut self, group: &mut [Queued]) -> Result<Tally, StoreError> {
+    fn try_group(&mut self, group: &mut [Queued]) -> Result<Tally, Failure> {
         self.tables.begin()?;
         let (mut written, mut failed, mut is_failing) = (0_u64, 0, false);
-        for Queued { work, .. } in group {
+        for (at, Queued { work, .. }) in group.iter_mut().enumerate() {
             if work.kind() == Kind::Read {
                 // Its outcome is its own affair.
                 let _ = work.run(&mut self.tables);
@@ -125,7 +163,10 @@ impl Worker {
                     written += 1;
                 }
                 // SQLite ends the transaction by itself if it runs out of disk or memory half-way.
-                Err(error) if self.tables.has_lost_transaction() => return Err(error),
+                Err(error) if self.tables.has_lost_transaction() => {
+                    let at = Some(at);
+                    return Err(Failure { error, at });
+                }
                 Err(error) => {
                     self.tables.undo()?;
                     failed += 1;

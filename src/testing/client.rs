@@ -86,6 +86,11 @@ impl Client {
         }
     }
 
+    /// The next message as it is, if there is one. Waits for nothing.
+    pub fn try_receive_raw(&self) -> Option<Received> {
+        self.peer(|peer| peer.messages.pop_front())
+    }
+
     /// All messages that are there, as JSON; none, perhaps. Waits for nothing.
     ///
     /// Panics if one of them is no JSON text.

@@ -77,6 +77,8 @@
 //!   identifiers follow from [`Builder::seed`].
 //! - *Clients* connect to shard 0 and move to their users' homes from there. They answer pings and
 //!   close frames, know no extension and read at once, unless they are [frozen](Client::freeze).
+//! - *The store* of [persistent rooms](Builder::store) is real: a thread, and a file in a folder. It is
+//!   waited for like a shard.
 //! - There is no plain HTTP, and no signal.
 //!
 //! A `TestServer` has a runtime of its own: its tests are plain `#[test]`s, not `#[tokio::test]`s.
@@ -84,6 +86,7 @@
 
 mod client;
 mod driver;
+mod folder;
 mod payload;
 mod peer;
 mod server;
@@ -93,5 +96,8 @@ mod work;
 mod world;
 
 pub use client::Client;
+pub use folder::StoreFolder;
 pub use payload::{Payload, Received, Refused};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use peer::Peer;
 pub use server::{Builder, TestServer};

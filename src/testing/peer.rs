@@ -15,21 +15,21 @@ const SHOWN_CHARS_MAX: usize = 300;
 
 /// One client.
 #[derive(Debug, Default)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// What it has written and the server has not read, a chunk a turn.
-    pub(super) outgoing: VecDeque<Vec<u8>>,
+    pub(crate) outgoing: VecDeque<Vec<u8>>,
     /// It reads nothing: its socket is full.
-    pub(super) frozen: bool,
+    pub(crate) frozen: bool,
     /// It writes no more; the server sees the end of the stream after what was written.
-    pub(super) is_gone: bool,
+    pub(crate) is_gone: bool,
     /// The head of the HTTP response.
-    pub(super) head: Option<String>,
+    pub(crate) head: Option<String>,
     /// Bytes that are no whole frame yet; of a refusal, the body.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Messages that nobody has taken yet.
-    pub(super) messages: VecDeque<Received>,
+    pub(crate) messages: VecDeque<Received>,
     /// How the server ended the connection.
-    pub(super) closed: Option<(u16, String)>,
+    pub(crate) closed: Option<(u16, String)>,
     /// It has sent a close frame.
     has_closed: bool,
     /// What came in, newest last, for the messages of panics.
@@ -38,7 +38,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Writes one masked frame. RFC 6455 section 5.2.
-    pub(super) fn write_frame(&mut self, opcode: u8, payload: &[u8]) {
+    pub(crate) fn write_frame(&mut self, opcode: u8, payload: &[u8]) {
         const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
         let mut bytes = vec![0x80 | opcode];
         match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -58,20 +58,20 @@ impl Peer {
     }
 
     /// Writes a close frame, unless it has already.
-    pub(super) fn close(&mut self, payload: &[u8]) {
+    pub(crate) fn close(&mut self, payload: &[u8]) {
         if !std::mem::replace(&mut self.has_closed, true) {
             self.write_frame(8, payload);
         }
     }
 
     /// Vanishes without a word.
-    pub(super) fn vanish(&mut self) {
+    pub(crate) fn vanish(&mut self) {
         self.is_gone = true;
         self.frozen = false;
     }
 
     /// Bytes have come in. Pings are answered, a close frame is echoed.
-    pub(super) fn receive(&mut self, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
         if self.is_gone {
             return;
         }
@@ -92,13 +92,13 @@ impl Peer {
     }
 
     /// Whether the response is a 101.
-    pub(super) fn is_upgraded(&self) -> bool {
+    pub(crate) fn is_upgraded(&self) -> bool {
         let head = self.head.as_deref();
         head.is_some_and(|head| head.starts_with("HTTP/1.1 101 "))
     }
 
     /// The server writes no more.
-    pub(super) fn stream_ended(&mut self) {
+    pub(crate) fn stream_ended(&mut self) {
         if !self.is_gone {
             self.is_gone = true;
             if self.is_upgraded() {
@@ -110,7 +110,7 @@ impl Peer {
     }
 
     /// What came in, for the message of a panic.
-    pub(super) fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let mut story = String::new();
         for line in &self.history {
             let _ = write!(story, "\n  {line}");

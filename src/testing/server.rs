@@ -9,12 +9,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::work::StillWaiting;
-use super::world::World;
+use super::world::{BEGINNING, World};
 use super::{Client, Refused};
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::realtime::{Handler, Mail, Realtime, RealtimeOptions};
 use crate::shard::{self, Context, Options};
+use crate::store::{Store, StoreOptions};
+use crate::time::Now;
 
 /// Longest time that presence may hold on to users who are gone, for [`TestServer::end`].
 const FAREWELL: Duration = Duration::from_secs(600);
@@ -23,8 +25,10 @@ const FAREWELL: Duration = Duration::from_secs(600);
 pub struct Builder {
     shards: u16,
     seed: u64,
+    begin: Now,
     options: RealtimeOptions,
     core: Options,
+    store: Option<StoreOptions>,
     adapt: Vec<Box<dyn Fn(Realtime) -> Realtime>>,
 }
 
@@ -48,6 +52,26 @@ impl Builder {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// When the server's time begins, milliseconds since 1970 UTC, in place of 2026-11-21 at 02:00.
+    #[must_use]
+    pub fn unix_ms(mut self, unix_ms: u64) -> Self {
+        self.begin.unix_ms = unix_ms;
+        self
+    }
+
+    /// Keeps persistent rooms in a store, which needs its thread and a disk: see
+    /// [`StoreFolder`](super::StoreFolder). What is stored has been by the time that
+    /// [`Client::send`](super::Client::send) returns.
+    ///
+    /// For a server on the store of another that has [stopped](TestServer::stop), give it another
+    /// [`seed`](Builder::seed) and a [later time](Builder::unix_ms): two that begin alike give their
+    /// messages the same identifiers.
+    #[must_use]
+    pub fn store(mut self, options: StoreOptions) -> Self {
+        self.store = Some(options);
         self
     }
 
@@ -82,15 +106,23 @@ impl Builder {
 
     /// The server, without a client.
     ///
-    /// Panics if there are no shards, or where [`Realtime::new`] does.
+    /// Panics if there are no shards, if the store cannot be opened, or where [`Realtime::new`] does.
     pub fn start(self) -> TestServer {
         assert!(self.shards > 0, "a server has a shard");
         let options = Arc::new(self.options);
+        let store = self.store.map(|options| match Store::open(&options) {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        });
+        let of_shards = store.as_ref().map(|(store, _)| store.clone());
         let app = || {
-            let realtime = Realtime::new(Arc::clone(&options));
+            let realtime = match &of_shards {
+                Some(store) => Realtime::with_store(Arc::clone(&options), store.clone()),
+                None => Realtime::new(Arc::clone(&options)),
+            };
             self.adapt.iter().fold(realtime, |app, adapt| adapt(app))
         };
-        let world = World::new(self.shards, self.core, self.seed, app);
+        let world = World::new(self.shards, self.core, (self.seed, self.begin), store, app);
         TestServer {
             world: Rc::new(RefCell::new(world)),
         }
@@ -124,6 +156,7 @@ impl TestServer {
         Builder {
             shards: 2,
             seed: 7,
+            begin: BEGINNING,
             options: RealtimeOptions {
                 trust_user_ids: true,
                 ..RealtimeOptions::default()
@@ -132,6 +165,7 @@ impl TestServer {
                 compression: None,
                 ..Options::default()
             },
+            store: None,
             adapt: Vec::new(),
         }
     }
@@ -323,6 +357,12 @@ impl TestServer {
             .nodes
             .iter()
             .for_each(|node| node.shard.assert_quiet());
+    }
+
+    /// Ends the store, and so what the server is good for: as when a process is killed, nobody is told,
+    /// and what was on its way to the store may be in it. Another server may have the store then.
+    pub fn stop(self) {
+        self.world.borrow_mut().stop_store();
     }
 
     fn post(&self, shard: u16, mail: shard::Mail<Realtime>) {

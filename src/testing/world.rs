@@ -11,14 +11,17 @@ use crate::id::{ShardId, Slot};
 use crate::limits::CONNECTIONS_PER_SHARD_MAX;
 use crate::realtime::Realtime;
 use crate::shard::{Event, Mail, Options, ServiceRequest, Shard, Shared};
+use crate::store::{Reply, Store, StoreBusy, StoreThread};
 use crate::time::Now;
 
 /// Time between two ticks, milliseconds.
 const TICK_MS: u64 = 1000;
 /// Rounds after which a server that is never done is taken to go in circles.
 const ROUNDS_MAX: usize = 1_000_000;
-/// When the world begins. Monotonic time is not zero, so that nothing can take it for "never".
-const BEGINNING: Now = Now {
+/// How often in a row the store is waited for: work may ask it one thing after another.
+const STORE_ROUNDS: usize = 4;
+/// When a world begins, unless it is told. Monotonic time is not zero, so that nothing can take it for "never".
+pub(super) const BEGINNING: Now = Now {
     monotonic_ms: 5_000,
     // 2026-11-21T02:00:00Z.
     unix_ms: 1_795_226_400_000,
@@ -38,10 +41,17 @@ pub(super) struct World {
     pub(super) now: Now,
     mail: VecDeque<(ShardId, Mail<Realtime>)>,
     work: Workbench,
+    store: Option<(Store, StoreThread)>,
 }
 
 impl World {
-    pub(super) fn new(shards: u16, core: Options, seed: u64, app: impl Fn() -> Realtime) -> Self {
+    pub(super) fn new(
+        shards: u16,
+        core: Options,
+        (seed, begin): (u64, Now),
+        store: Option<(Store, StoreThread)>,
+        app: impl Fn() -> Realtime,
+    ) -> Self {
         let shared = Shared::new(core, shards, seed);
         let connections_max =
             u32::try_from(CONNECTIONS_PER_SHARD_MAX).expect("a slot's number has 24 bits");
@@ -49,7 +59,7 @@ impl World {
             let shared = Arc::clone(&shared);
             let seed = seed.wrapping_add(id.into());
             Node {
-                shard: Shard::new(ShardId(id), shared, app(), connections_max, BEGINNING, seed),
+                shard: Shard::new(ShardId(id), shared, app(), connections_max, begin, seed),
                 driver: Driver::default(),
             }
         };
@@ -57,9 +67,10 @@ impl World {
             nodes: (0..shards).map(node).collect(),
             shared,
             peers: Vec::new(),
-            now: BEGINNING,
+            now: begin,
             mail: VecDeque::new(),
             work: Workbench::new(),
+            store,
         }
     }
 
@@ -85,20 +96,45 @@ impl World {
 
     /// Goes on until nothing is left to do but to wait: for clients, time or I/O.
     pub(super) fn run(&mut self) {
+        let mut store_rounds = 0;
         for _ in 0..ROUNDS_MAX {
             let mut is_busy = false;
             for index in 0..self.nodes.len() {
                 is_busy |= self.turn(index);
             }
             if is_busy || !self.mail.is_empty() {
+                store_rounds = 0;
                 continue;
             }
             self.mail.extend(self.work.poll());
-            if self.mail.is_empty() {
+            if !self.mail.is_empty() {
+                continue;
+            }
+            if store_rounds == STORE_ROUNDS || !self.work.is_busy() {
                 return;
             }
+            store_rounds += 1;
+            self.await_store();
         }
         panic!("the server goes in circles: {ROUNDS_MAX} rounds, and still something to do");
+    }
+
+    /// Waits until the store, if there is one, has answered what it was asked so far.
+    fn await_store(&mut self) {
+        let Some((store, _)) = &self.store else {
+            return;
+        };
+        // A question of our own, behind all others.
+        while let Err(StoreBusy) = store.rooms_of("", 0).map(Reply::wait) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends the store: what it has been asked is still done.
+    pub(super) fn stop_store(&mut self) {
+        if let Some((_, thread)) = self.store.take() {
+            thread.stop();
+        }
     }
 
     /// Waits for work that waits for I/O, if there is any, and goes on with its answer. `false`:

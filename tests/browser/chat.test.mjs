@@ -1,4 +1,5 @@
-// The chat page of the built binary, in Chromium, two people at a time.
+// The chat page of the built binary, in Chromium, two people at a time. Rooms, history and recovery:
+// chat-rooms.test.mjs.
 //
 //   CAMPANILE_BIN          the binary; target/debug/campanile
 //   CHROMIUM_BIN           Chromium; /usr/bin/chromium
@@ -10,6 +11,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { seed } from "./chat-support.mjs";
 import { launchChromium, ROOT, Server, Tab, withTabs } from "./support.mjs";
 
 let browser;
@@ -25,20 +27,26 @@ after(async () => {
   await server?.stop();
 });
 
-const as = (user) => `${server.url}?user=${user}`;
-const annAndBob = (run) => withTabs(browser, [as("ann"), as("bob")], run);
+/** The page as a person, in the lobby or another room. */
+const as = (user, room = "") => `${server.url}?user=${user}#${room}`;
+let rooms = 0;
+/** Ann and Bob in a room where nobody has been before. */
+const annAndBob = (run) => {
+  const room = `room-${(rooms += 1)}`;
+  return withTabs(browser, [as("ann", room), as("bob", room)], run);
+};
 
 async function count(locator, expected) {
   for (let tries = 0; tries < 100 && (await locator.count()) !== expected; tries += 1) await sleep(50);
   assert.equal(await locator.count(), expected);
 }
 
-describe("two people in the lobby", () => {
+describe("two people in a room", () => {
   test("see each other, and no complaint on the console", () =>
     annAndBob(async (ann, bob) => {
       for (const tab of [ann, bob]) {
         await count(tab.members, 2);
-        assert.deepEqual((await tab.page.locator(".name").allTextContents()).sort(), ["ann", "bob"]);
+        assert.deepEqual((await tab.page.locator("#member-list .name").allTextContents()).sort(), ["ann", "bob"]);
         await tab.until(tab.members, "you");
       }
       assert.equal(await ann.id(), "ann");
@@ -89,7 +97,7 @@ describe("two people in the lobby", () => {
       const begun = Date.now();
       await ann.draft.pressSequentially("a".repeat(40), { delay: 50 });
       const seconds = Math.ceil((Date.now() - begun) / 1000);
-      const typing = sent.filter((frame) => frame.type === "typing" && frame.is_typing);
+      const typing = sent.filter((frame) => frame.type === "typing" && frame.data.is_typing);
       assert.ok(typing.length >= 2 && typing.length <= seconds + 1, `${typing.length} in ${seconds} s`);
     }));
 
@@ -185,7 +193,8 @@ describe("the page", () => {
 
   test("does not move under a reader who has scrolled up, and has a button to the end", () =>
     annAndBob(async (ann, bob) => {
-      for (let line = 0; line < 40; line += 1) await bob.say(`line ${line}`);
+      const room = new URL(bob.page.url()).hash.slice(1);
+      await bob.page.evaluate(seed, { room, count: 40 });
       await ann.bubble("line 39");
       const left = () => ann.log.evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
       assert.ok((await left()) < 2, "new lines are followed");
@@ -208,7 +217,7 @@ describe("the page", () => {
       );
       assert.deepEqual(nameless, []);
       await ann.page.getByRole("log", { name: "Messages" }).waitFor();
-      await ann.page.getByRole("textbox", { name: "Message to the lobby" }).waitFor();
+      await ann.page.getByRole("textbox", { name: "Message to lobby" }).waitFor();
       assert.equal(await ann.page.locator("#state").getAttribute("role"), "status");
       assert.equal(await ann.typing.getAttribute("role"), "status");
     }));
@@ -226,39 +235,22 @@ describe("the page", () => {
       }
     });
   }
-
-  test("comes back after the server was restarted, and keeps the draft meanwhile", () =>
-    annAndBob(async (ann, bob) => {
-      await server.stop();
-      await ann.until(ann.state, "Reconnecting");
-      await ann.page.getByRole("button", { name: "Reconnect now" }).waitFor();
-      await ann.draft.fill("written while away");
-      await ann.draft.press("Enter");
-      assert.equal(await ann.draft.inputValue(), "written while away");
-      await server.start();
-      await Promise.all([ann.connected(), bob.connected()]);
-      await count(ann.members, 2);
-      await ann.draft.press("Enter");
-      await bob.bubble("written while away");
-      // The attempts made while nobody listened are the only thing the browser may report.
-      const others = ann.complaints.filter((text) => !/^WebSocket connection to .* failed/.test(text));
-      assert.deepEqual(others, []);
-    }));
 });
 
 describe("a server that speaks first", () => {
   // These frames are rare or come with a later state of the server: the page gets them from a
   // stand-in for the socket.
-  const welcome = { type: "connection-status", status: "established", user_id: "ann" };
+  const frame = (type, data, members = {}) => JSON.stringify({ type, room_id: "lobby", ...members, data });
+  const welcome = frame("connection-status", { status: "established", user_id: "ann" });
 
   async function withStandIn(run, onConnect) {
     const context = await browser.newContext({ reducedMotion: "reduce" });
     const tab = new Tab(await context.newPage());
     try {
       let attempts = 0;
-      await tab.page.routeWebSocket("**/ws*", (socket) => {
+      await tab.page.routeWebSocket("**/v1/connect*", (socket) => {
         attempts += 1;
-        socket.send(JSON.stringify(welcome));
+        socket.send(welcome);
         onConnect(socket, attempts);
       });
       await tab.page.goto(server.url);
@@ -272,17 +264,13 @@ describe("a server that speaks first", () => {
     withStandIn(
       async (tab) => {
         await tab.notice("Server maintenance in 5 minutes");
-        await tab.notice("too many messages");
+        await tab.notice("too much at once. Try again in 2 s.");
         assert.deepEqual(tab.complaints, []);
       },
       (socket) => {
-        for (const frame of [
-          { type: "announcement", message: "Server maintenance in 5 minutes" },
-          { type: "something-new", content: 1 },
-          { type: "error", error: "too many messages", code: "rate_limited" },
-        ]) {
-          socket.send(JSON.stringify(frame));
-        }
+        socket.send(frame("announcement", { message: "Server maintenance in 5 minutes" }));
+        socket.send(frame("something-new", { content: 1 }));
+        socket.send(frame("error", { error: "too many", code: "rate_limited", retry_after_ms: 1500 }));
       },
     ));
 
@@ -292,7 +280,7 @@ describe("a server that speaks first", () => {
         await tab.until(tab.page.locator("#member-note"), "4321 people");
         assert.equal(await tab.members.count(), 0);
       },
-      (socket) => socket.send(JSON.stringify({ type: "presence", action: "count", count: 4321 })),
+      (socket) => socket.send(frame("presence", { action: "count", count: 4321 })),
     ));
 
   test("typing that is never taken back is forgotten after 6 s", () =>
@@ -303,7 +291,7 @@ describe("a server that speaks first", () => {
         await tab.page.waitForFunction(() => document.querySelector("#typing").textContent === "");
         assert.ok(Date.now() - begun > 4000);
       },
-      (socket) => socket.send(JSON.stringify({ type: "typing", user_id: "bob", is_typing: true })),
+      (socket) => socket.send(frame("typing", { is_typing: true }, { user_id: "bob" })),
     ));
 
   test("a close with 44xx is final, says why, and can be undone by hand", () =>
@@ -345,29 +333,37 @@ describe("a server that speaks first", () => {
 });
 
 test("the picture for the README", { skip: !process.env.CAMPANILE_SCREENSHOT }, async () => {
-  const look = { viewport: { width: 1120, height: 690 }, deviceScaleFactor: 2 };
-  const ann = await Tab.open(browser, as("ann"), look);
-  const others = [];
+  const look = { viewport: { width: 1240, height: 720 }, deviceScaleFactor: 2 };
+  const bob = await Tab.open(browser, as("Bob", "kitchen"));
+  const clara = await Tab.open(browser, as("Clara", "kitchen"));
+  const ann = await Tab.open(browser, as("Ann", "kitchen"), look);
   try {
-    for (const name of ["bob", "clara"]) others.push(await Tab.open(browser, as(name)));
-    const [bob, clara] = others;
+    for (const name of ["Releases", "Quiet corner"]) {
+      await ann.page.getByRole("button", { name: "New room" }).click();
+      await ann.page.keyboard.type(name);
+      await ann.page.keyboard.press("Enter");
+      await ann.until(ann.page.locator("#room-name"), name);
+    }
+    await clara.page.goto(as("Clara", "releases"));
+    for (const text of ["0.4 is out.", "Rooms, history, recovery."]) await clara.say(text);
+    await clara.page.goto(as("Clara", "kitchen"));
+    await ann.page.locator("#room-list").getByRole("link", { name: "kitchen" }).click();
     await bob.say("Good morning! Is the new build up?");
     await ann.bubble("Is the new build up?");
     await ann.say("It is. One io_uring per core, and everybody in this room on the same log.");
-    await bob.bubble("It is.");
     await bob.say("So a message is written once…");
     await bob.say("…and sent to each of us by reference?");
-    await ann.bubble("by reference?");
-    await ann.say("Exactly. Try it with a thousand tabs!");
-    await clara.bubble("a thousand tabs");
-    await clara.say("<b>Please</b> don't, my laptop is old…");
-    await ann.bubble("my laptop is old");
+    await clara.bubble("by reference?");
+    await clara.say("And if my train goes through a tunnel?");
+    await ann.bubble("through a tunnel");
+    await ann.say("Then you get what you missed, each message once. Try it!");
+    await ann.until(ann.page.locator(".status"), "Read by 2");
     await bob.draft.pressSequentially("All right", { delay: 150 });
-    await ann.until(ann.typing, "bob is typing");
+    await ann.until(ann.typing, "Bob is typing");
     await mkdir(path.join(ROOT, "docs/images"), { recursive: true });
     await ann.page.screenshot({ path: path.join(ROOT, "docs/images/chat.png") });
   } finally {
-    await Promise.all([ann, ...others].map((tab) => tab.close()));
+    await Promise.all([ann, bob, clara].map((tab) => tab.close()));
   }
 });
 

@@ -27,16 +27,21 @@ async function freePort() {
 export class Server {
   #process = null;
   #environment;
+  #arguments;
   #log = "";
 
-  constructor(port, environment) {
+  constructor(port, environment, more) {
     this.port = port;
     this.#environment = environment;
+    this.#arguments = ["serve", "--listen", `127.0.0.1:${port}`, ...more];
   }
 
-  /** Starts the binary with these variables (`CAMPANILE_SECTION__KEY`); resolves when it listens. */
-  static async start(environment = {}) {
-    const server = new Server(await freePort(), environment);
+  /**
+   * Starts the binary with these variables (`CAMPANILE_SECTION__KEY`) and further arguments;
+   * resolves when it listens.
+   */
+  static async start(environment = {}, ...more) {
+    const server = new Server(await freePort(), environment, more);
     await server.start();
     return server;
   }
@@ -45,11 +50,16 @@ export class Server {
     return `http://127.0.0.1:${this.port}/`;
   }
 
+  /** What it has logged since it was started. */
+  get log() {
+    return this.#log;
+  }
+
   /** Starts it again on the port that it had. */
   async start() {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("CAMPANILE_"));
     this.#log = "";
-    this.#process = spawn(BINARY, ["serve", "--listen", `127.0.0.1:${this.port}`], {
+    this.#process = spawn(BINARY, this.#arguments, {
       env: { ...Object.fromEntries(inherited), ...this.#environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -85,10 +95,12 @@ export class Server {
   }
 }
 
-export function launchChromium() {
+/** Chromium; `more` are further arguments for it. */
+export function launchChromium(...more) {
   return chromium.launch({
     executablePath: CHROMIUM,
     args: [
+      ...more,
       "--headless",
       "--no-sandbox",
       "--disable-gpu",
@@ -107,7 +119,7 @@ export class Tab {
 
   constructor(page) {
     this.page = page;
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(20_000);
     page.on("pageerror", (error) => this.complaints.push(`exception: ${error}`));
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) this.complaints.push(message.text());
@@ -117,7 +129,7 @@ export class Tab {
       if (response.status() >= 400) this.complaints.push(`${response.status()} ${response.url()}`);
     });
     this.state = page.locator("#state");
-    this.draft = page.getByLabel("Message to the lobby");
+    this.draft = page.locator("#draft");
     this.log = page.getByRole("log");
     this.members = page.locator("#member-list li");
     this.typing = page.locator("#typing");
@@ -133,7 +145,7 @@ export class Tab {
   }
 
   connected() {
-    return this.page.locator('#state[data-state="connected"]').waitFor({ timeout: 20_000 });
+    return this.page.locator('#state[data-state="connected"]').waitFor({ timeout: 30_000 });
   }
 
   id() {

@@ -11,7 +11,7 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -25,14 +25,21 @@ SOON = 5
 QUIET = 0.25
 
 
+def payload(frame):
+    """What a frame says, wherever its profile has it."""
+    inner = frame.get("data", frame.get("message"))
+    return inner if isinstance(inner, dict) else frame
+
+
 class Client:
     """One connection of one user. Frames are dicts."""
 
-    def __init__(self, socket):
+    def __init__(self, socket, in_room=True):
+        """`in_room`: opening joins a room, and the list of its users follows the welcome."""
         self.socket = socket
         self.welcome = self.frame()
-        self.snapshot = self.frame()
-        self.user = self.welcome.get("user_id")
+        self.snapshot = self.frame() if in_room else None
+        self.user = payload(self.welcome).get("user_id")
 
     def send(self, frame):
         """Sends a dict as JSON; a str or bytes as it is."""
@@ -58,6 +65,19 @@ class Client:
         while (answer := self.frame())["type"] == "presence":
             pass
         return answer
+
+    def reply(self, frame):
+        """Sends a frame with an `id`, and returns what answers it; what comes before it is dropped."""
+        self.send(frame)
+        while (answer := self.frame()).get("id") != frame["id"]:
+            pass
+        return answer
+
+    def rpc(self, method, **params):
+        """Calls a method of a server with the profile `v1` or `room`; its result."""
+        answer = self.reply({"type": "rpc", "id": "call", "data": {"method": method, "params": params}})
+        assert answer["type"] == "rpc", answer
+        return answer["data"]["result"]
 
     def hears_nothing(self):
         """Nothing comes, and the connection lives."""
@@ -86,44 +106,74 @@ class Client:
 class Server:
     """The binary, serving on a free port."""
 
-    def __init__(self, log, options):
+    def __init__(self, log, options, file=None):
+        """`options`: without the prefix of variables. `file`: a configuration file."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
         self.sockets = ExitStack()
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("CAMPANILE_")}
-        chosen = {f"CAMPANILE_{key}": str(value) for key, value in options.items()}
-        with log.open("w") as out:
+        self.environment = inherited | {f"CAMPANILE_{k}": str(v) for k, v in options.items()}
+        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}"]
+        if file:
+            self.command += ["--config", file]
+        self.start()
+
+    def start(self):
+        with self.log.open("w") as out:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}"],
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=inherited | chosen,
+                env=self.environment,
             )
         # By then it takes signals, too; it accepts connections somewhat earlier.
         deadline = time.monotonic() + SOON
-        while "listening on ws://" not in log.read_text():
+        while "listening on ws://" not in self.log.read_text():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.kill()
-                raise AssertionError(f"did not start:\n{log.read_text()}")
+                raise AssertionError(f"did not start:\n{self.log.read_text()}")
             time.sleep(0.01)
+
+    def restart(self, number=signal.SIGTERM):
+        """Ends it by this signal, and begins anew on the same port."""
+        self.signal(number)
+        assert self.exit_code() == (-number if number == signal.SIGKILL else 0), self.log.read_text()
+        self.start()
 
     def tcp(self):
         """A bare TCP connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=SOON)
 
-    def open(self, user=None, path="/ws", **arguments):
+    @property
+    def origin(self):
+        """That of a page of this server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, user=None, path="/ws", query=None):
+        query = ({"user_id": user} if user else {}) | (query or {})
+        end = "?" + urlencode(query, quote_via=quote) if query else ""
+        return f"ws://127.0.0.1:{self.port}{path}{end}"
+
+    def open(self, user=None, path="/ws", query=None, **arguments):
         """A WebSocket; `InvalidStatus` if it is refused."""
-        query = f"?user_id={quote(user)}" if user else ""
-        url = f"ws://127.0.0.1:{self.port}{path}{query}"
+        url = self.url(user, path, query)
         arguments = {"max_size": None, "open_timeout": SOON, "close_timeout": 2} | arguments
         return self.sockets.enter_context(connect(url, legacy=False, **arguments))
 
     def join(self, user=None, **arguments):
         """A client that has had its welcome and the user list."""
         return Client(self.open(user, **arguments))
+
+    def join_room(self, room, user, **arguments):
+        """A client of the room that its path names, of the kind that sends an Origin."""
+        return self.join(user, path=f"/ws/{quote(room, safe='')}", **({"origin": self.origin} | arguments))
+
+    def connect(self, user=None, path="/v1/connect", **arguments):
+        """A client that has had its welcome, and is in no room."""
+        return Client(self.open(user, path, **arguments), in_room=False)
 
     def join_all(self, *users):
         """A client for each user, when every one knows of all the others."""
@@ -162,10 +212,15 @@ class Server:
 
 @pytest.fixture
 def server(request, tmp_path):
-    """A server that believes `?user_id=`, with the options of the test's marks."""
+    """A server that believes `?user_id=`, with the options and the file of the test's marks."""
     options = {"AUTH__MODE": "trust"}
     for mark in request.node.iter_markers("options"):
         options |= mark.kwargs
-    server = Server(tmp_path / "server.log", options)
+    file = None
+    if mark := request.node.get_closest_marker("config"):
+        file = tmp_path / "campanile.toml"
+        (text,) = mark.args
+        file.write_text(text.replace("{folder}", str(tmp_path)))
+    server = Server(tmp_path / "server.log", options, file)
     yield server
     server.stop()

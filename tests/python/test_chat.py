@@ -173,6 +173,7 @@ def test_other_members_of_a_chat_are_passed_on(server):
     assert extra.items() <= bob.until("chat").items()
 
 
+@pytest.mark.options(LIMITS__MESSAGES_PER_SECOND=0)
 def test_messages_of_one_sender_keep_their_order(server):
     ann, bob = server.join_all("ann", "bob")
     for number in range(500):
@@ -309,3 +310,39 @@ def test_a_batch_is_handled_message_by_message(server):
     ann.send('[{"type":"chat","content":"one"},{"type":"nope"},{"type":"chat","content":"two"}]')
     assert [bob.until("chat")["content"] for _ in range(2)] == ["one", "two"]
     assert is_error(ann.until("error"), "unknown_type")
+
+
+# ---- to everybody, and by role: 4.10, 4.13 ----
+
+ANNOUNCEMENT = {"type": "announcement", "message": "Server maintenance in 5 minutes"}
+
+
+def test_req_4_10_an_admin_tells_everybody_whatever_their_rooms_and_profiles(server):
+    admin = server.join("root", query={"roles": "admin"})
+    ann = server.join("ann")
+    others = [server.connect("bob", path="/v1/connect"), server.connect("clara", path="/api/v1/ws")]
+    admin.send(ANNOUNCEMENT)
+    for client in (admin, ann):
+        assert ANNOUNCEMENT.items() <= client.until("announcement").items()
+    places = [other.until("announcement")[place] for other, place in zip(others, ["data", "message"])]
+    assert [place["message"] for place in places] == [ANNOUNCEMENT["message"]] * 2
+
+
+def test_req_4_13_nobody_else_may(server):
+    ann, bob = server.join("ann", query={"roles": "editor"}), server.join("bob")
+    assert is_error(ann.answer(ANNOUNCEMENT | {"roles": ["admin"]}), "forbidden")
+    bob.hears_nothing()
+
+
+@pytest.mark.options(MESSAGING__BROADCAST="role:editor")
+def test_req_4_13_the_role_is_chosen_by_the_operator(server):
+    editor, admin = (server.join(role, query={"roles": role}) for role in ("editor", "admin"))
+    assert is_error(admin.answer(ANNOUNCEMENT), "forbidden")
+    editor.send(ANNOUNCEMENT)
+    assert admin.until("announcement")["message"] == ANNOUNCEMENT["message"]
+
+
+@pytest.mark.options(AUTH__MODE="optional", MESSAGING__BROADCAST="role:admin")
+def test_req_4_13_a_guest_that_calls_itself_admin_is_not(server):
+    guest = server.join("root", query={"roles": "admin"})
+    assert is_error(guest.answer(ANNOUNCEMENT), "forbidden")

@@ -305,6 +305,7 @@ def test_noise_after_the_upgrade_ends_that_connection_only(server, seed):
     assert bob.until("chat")["content"] == "undisturbed"
 
 
+@pytest.mark.options(LIMITS__MESSAGES_PER_SECOND=0)
 def test_a_peer_that_never_reads_delays_nobody(server):
     ann, bob = server.join_all("ann", "bob")
     with upgraded(server):

@@ -1,48 +1,29 @@
-// One WebSocket that comes back: connecting, connected, reconnecting, closed. Knows no chat.
+// One WebSocket that comes back, and requests that are answered by `id`. Knows no chat.
 //
 //            open            welcome            close
 //   connecting ──► (socket open) ──► connected ──► reconnecting ──► connecting
 //                                        └── 44xx ──► closed ── reconnect() ──► connecting
-//
-// Close codes are those of docs/PROTOCOL.md: 44xx means "do not come back with the same input",
-// everything else "come back", after `retry_in_ms` if the reason names it.
 
-const FIRST_DELAY_MS = 1000;
-const LONGEST_DELAY_MS = 30_000;
-/** A server may ask for more patience than we have by ourselves, but not for ever. */
-const LONGEST_ASKED_DELAY_MS = 300_000;
+import { backoff, judgeClose, lossText, patience } from "./close-codes.js";
+
 /** Doubling begins anew only after a connection that lasted: one that is closed at once again and
  *  again must not be hammered every second. */
 const LASTING_MS = 5000;
 /** No welcome after so long: close and try again. */
 const WELCOME_TIMEOUT_MS = 10_000;
+/** An answer that has not come by then is not waited for. */
+const ANSWER_TIMEOUT_MS = 10_000;
+/** After so much silence the server is asked whether it is there: a page cannot see a dead network. */
+const SILENCE_MS = 25_000;
 
-const FINAL = new Map([
-  [4400, "The server could not make sense of this page's request."],
-  [4401, "You are signed out. Sign in, then reconnect."],
-  [4403, "You have been removed from this room, or may not enter it."],
-  [4404, "This room does not exist."],
-  [4408, "Signing in took too long."],
-  [4409, "This chat was opened somewhere else, and that newer window took over."],
-  [4410, "This room was closed."],
-  [4413, "This room is full."],
-  [4429, "You are connected too many times. Close another window first."],
-]);
-
-/** Delay before attempt `attempt` (0 is the first): doubling, and half of it left to chance so that
- *  the clients of a restarted server do not come back all at once. */
-export function backoff(attempt, random = Math.random) {
-  const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
-  return Math.round(ceiling / 2 + random() * (ceiling / 2));
-}
-
-/** Reads a close: `{ final }` with a text for people, or `{ delay }` (null: choose one). */
-export function judgeClose(code, reason) {
-  if (code >= 4400 && code < 4500) {
-    return { final: FINAL.get(code) ?? "The server ended this connection for good." };
+/** Why a request came to nothing: a `code` of docs/PROTOCOL.md, or `disconnected`: no connection,
+ *  before the request or before its answer. */
+export class RequestError extends Error {
+  constructor(code, message, retryAfterMs) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
   }
-  const asked = /retry_in_ms=(\d+)/.exec(reason);
-  return { delay: asked ? Math.min(Number(asked[1]), LONGEST_ASKED_DELAY_MS) : null };
 }
 
 export class Connection {
@@ -51,26 +32,40 @@ export class Connection {
   #timer = 0;
   #attempt = 0;
   #establishedAt = 0;
+  #heardAt = 0;
   #askedDelay = null;
+  #requests = new Map();
+  #requestCount = 0;
 
-  /** `onState(state, { text, delay })`, `onFrame(frame)`: one parsed JSON object for each message. */
+  /** `onState(state, { text, delay })`, `onFrame(frame)`: each frame that answers no request. */
   constructor(url, { onState, onFrame }) {
     this.#url = url;
     this.onState = onState;
     this.onFrame = onFrame;
-    // A network that is back is worth an attempt at once.
-    addEventListener("online", () => this.#timer && !this.#socket && this.reconnect());
+    // A network that is back is worth an attempt at once; one that is gone, or a page that was
+    // asleep, a question.
+    addEventListener("online", () => (this.connected ? this.#probe() : this.#waits && this.reconnect()));
+    addEventListener("offline", () => this.#probe());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#probe());
+    setInterval(() => Date.now() - this.#heardAt > SILENCE_MS && this.#probe(), SILENCE_MS / 5);
   }
 
   get connected() {
     return this.#establishedAt > 0;
   }
 
+  get #waits() {
+    return this.#timer !== 0 && this.#socket === null;
+  }
+
   /** Connects now, whatever the state: also after a close that was meant to be final. */
   reconnect() {
     clearTimeout(this.#timer);
     this.#timer = 0;
-    this.#socket?.close();
+    const old = this.#socket;
+    this.#socket = null;
+    old?.close();
+    this.#forget();
     this.#open();
   }
 
@@ -81,44 +76,105 @@ export class Connection {
     return true;
   }
 
+  /** Sends a frame and resolves to the frame that answers it. Rejects with a `RequestError`. */
+  request(frame, timeout = ANSWER_TIMEOUT_MS) {
+    this.#requestCount += 1;
+    const id = `r${this.#requestCount}`;
+    return new Promise((resolve, reject) => {
+      if (!this.send({ ...frame, id })) return reject(new RequestError("disconnected", "not connected"));
+      const late = () => {
+        this.#requests.delete(id);
+        reject(new RequestError("timeout", "no answer came"));
+      };
+      this.#requests.set(id, { resolve, reject, timer: setTimeout(late, timeout) });
+    });
+  }
+
+  /** Calls a method of the server; resolves to its result. */
+  async call(method, params) {
+    const answer = await this.request({ type: "rpc", data: { method, params } });
+    return answer.data.result;
+  }
+
   #open() {
     this.onState("connecting", {});
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
-    this.#establishedAt = 0;
     this.#askedDelay = null;
-    this.#timer = setTimeout(() => socket.close(), WELCOME_TIMEOUT_MS);
+    this.#timer = setTimeout(() => this.#lost(socket), WELCOME_TIMEOUT_MS);
     socket.onmessage = ({ data }) => socket === this.#socket && this.#message(data);
     socket.onclose = (event) => socket === this.#socket && this.#closed(event);
   }
 
   #message(data) {
+    this.#heardAt = Date.now();
     let frame;
     try {
       frame = JSON.parse(data);
     } catch {
       return console.warn("not JSON:", data);
     }
-    if (frame.type === "connection-status") this.#status(frame);
-    this.onFrame(frame);
+    if (frame.type === "connection-status") this.#status(frame.data ?? {});
+    if (!this.#answer(frame)) this.onFrame(frame);
   }
 
-  #status(frame) {
-    if (frame.status === "established") {
+  #answer(frame) {
+    const request = this.#requests.get(frame.id);
+    if (!request) return false;
+    this.#requests.delete(frame.id);
+    clearTimeout(request.timer);
+    if (frame.type === "error") {
+      const { code, error, retry_after_ms } = frame.data ?? {};
+      request.reject(new RequestError(code, error, retry_after_ms));
+    } else {
+      request.resolve(frame);
+    }
+    return true;
+  }
+
+  #status({ status, reconnect_in_ms }) {
+    if (status === "established") {
       clearTimeout(this.#timer);
       this.#timer = 0;
       this.#establishedAt = Date.now();
-      this.onState("connected", {});
-    } else if (frame.status === "draining") {
-      this.#askedDelay = Math.min(frame.reconnect_in_ms ?? 0, LONGEST_ASKED_DELAY_MS);
+    } else if (status === "draining") {
+      this.#askedDelay = patience(reconnect_in_ms);
+    }
+  }
+
+  /** Asks whether anybody is at the other end. */
+  async #probe() {
+    if (!this.connected) return;
+    const socket = this.#socket;
+    try {
+      await this.request({ type: "ping" }, 5000);
+    } catch (error) {
+      if (error.code === "timeout") this.#lost(socket);
+    }
+  }
+
+  /** Gives a socket up without waiting for its close, which a dead network can put off for minutes. */
+  #lost(socket) {
+    if (socket !== this.#socket) return;
+    socket.close();
+    this.#closed({ code: 1006, reason: "" });
+  }
+
+  #forget() {
+    this.#establishedAt = 0;
+    const requests = [...this.#requests.values()];
+    this.#requests.clear();
+    for (const { reject, timer } of requests) {
+      clearTimeout(timer);
+      reject(new RequestError("disconnected", "the connection was lost"));
     }
   }
 
   #closed({ code, reason }) {
     clearTimeout(this.#timer);
     if (this.connected && Date.now() - this.#establishedAt >= LASTING_MS) this.#attempt = 0;
-    this.#establishedAt = 0;
     this.#socket = null;
+    this.#forget();
     const { final, delay: asked } = judgeClose(code, reason);
     if (final) {
       this.#timer = 0;
@@ -128,22 +184,5 @@ export class Connection {
     this.#attempt += 1;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.onState("reconnecting", { text: lossText(code), delay });
-  }
-}
-
-function lossText(code) {
-  switch (code) {
-    case 1001:
-    case 1012:
-    case 4503:
-      return "The server is restarting.";
-    case 1009:
-      return "The message was too long for the server.";
-    case 1013:
-      return "The server is busy.";
-    case 4529:
-      return "That was too much at once.";
-    default:
-      return navigator.onLine ? "The server cannot be reached." : "You are offline.";
   }
 }

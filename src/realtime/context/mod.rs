@@ -51,7 +51,7 @@ pub struct Ctx<'a> {
     id: Option<RequestId<'a>>,
     message_type: &'a str,
     /// The room that this message has made the connection ask for.
-    asked: Option<Room>,
+    asked: Option<(Room, u32)>,
 }
 
 impl fmt::Debug for Ctx<'_> {
@@ -122,7 +122,8 @@ impl<'a> Ctx<'a> {
 
     /// The time of this turn as it stands in frames.
     pub fn timestamp(&mut self) -> Timestamp {
-        self.state.desk.scratch.timestamp(self.context.now())
+        let unix_ms = self.context.now().unix_ms;
+        self.state.desk.scratch.timestamp(unix_ms)
     }
 
     /// A new message identifier.

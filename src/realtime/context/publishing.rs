@@ -5,7 +5,7 @@ use crate::id::UserId;
 use crate::realtime::mail::{Letter, Push};
 use crate::realtime::post::{Answer, Content, Post, Source, Terms};
 use crate::realtime::protocol::{Body, Fields, Id, Outbound, payload};
-use crate::realtime::rooms::Room;
+use crate::realtime::rooms::{Question, Room};
 use crate::realtime::writing::text;
 use crate::shard::{Dropped, Sent};
 
@@ -136,10 +136,12 @@ impl Ctx<'_> {
         content: Content<'_>,
         (exclude, answer, client_message_id): (Exclude, Answer, Option<&str>),
     ) {
+        let asked = self.asked.as_ref().filter(|(asked, _)| asked == room);
+        let asked = asked.map(|(_, number)| *number);
         let source = Source::Client {
             asker: self.asker(),
             roles: self.roles(),
-            has_asked: self.asked.as_ref() == Some(room),
+            asked,
         };
         let post = Post {
             message_type,
@@ -164,8 +166,28 @@ impl Ctx<'_> {
         self.state.deliver(&mut self.context, letter);
     }
 
+    /// Asks a room's home, which answers the message's connection.
+    pub(in crate::realtime) fn ask_room(&mut self, room: Room, question: Question) {
+        let letter = Letter::Ask {
+            room,
+            asker: self.asker(),
+            roles: self.roles(),
+            question: Box::new(question),
+        };
+        self.deliver(letter);
+    }
+
     pub(in crate::realtime) fn deliver(&mut self, letter: Letter) {
         self.state.deliver(&mut self.context, letter);
+    }
+
+    /// Takes an empty buffer; to be given back, by [`give_buffer`](Ctx::give_buffer).
+    pub(in crate::realtime) fn take_buffer(&mut self) -> Vec<u8> {
+        self.state.desk.scratch.take_buffer()
+    }
+
+    pub(in crate::realtime) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.state.desk.scratch.give_payload(buffer);
     }
 
     fn push(&mut self, message_type: &str, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) -> Push {

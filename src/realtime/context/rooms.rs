@@ -77,7 +77,7 @@ impl Ctx<'_> {
     ///
     /// Errors: [`Rejection::InvalidMember`] for a name that is empty or longer than
     /// [`TOPIC_BYTES_MAX`](crate::limits::TOPIC_BYTES_MAX); [`Rejection::Conflict`] if the
-    /// connection is closing, or is in `rooms_per_connection_max` rooms.
+    /// connection is closing, [`Rejection::TooManyRooms`] if it is in `rooms_per_connection_max`.
     pub fn join(&mut self, room: &str) -> Result<Room, Rejection> {
         match self.find(room) {
             Some(room) => Ok(room),
@@ -95,7 +95,7 @@ impl Ctx<'_> {
         let Some(mut socket) = self.context.socket(connection) else {
             return false;
         };
-        let Some(Membership { room, .. }) = socket.data_mut().remove(room) else {
+        let Some(Membership { room, number, .. }) = socket.data_mut().remove(room) else {
             return false;
         };
         socket.unsubscribe(room.name());
@@ -103,6 +103,7 @@ impl Ctx<'_> {
             room,
             user: self.user.clone(),
             connection,
+            number,
             for_good: true,
         };
         self.state.deliver(&mut self.context, Letter::Leave(leave));
@@ -137,20 +138,20 @@ impl Ctx<'_> {
             is_answered: false,
             is_vital: false,
         };
-        self.ask_to_join(&room, wish)?;
-        self.asked = Some(room.clone());
+        let number = self.ask_to_join(&room, wish)?;
+        self.asked = Some((room.clone(), number));
         Ok(room)
     }
 
     /// Asks a room's home to let the connection in. A connection that is in it begins anew: what it
-    /// has missed is told again from where it says.
+    /// has missed is told again from where it says. Gives the number of the question.
     ///
     /// Errors: as [`join`](Ctx::join).
     pub(in crate::realtime) fn ask_to_join(
         &mut self,
         room: &Room,
         wish: Wish,
-    ) -> Result<(), Rejection> {
+    ) -> Result<u32, Rejection> {
         let rooms_max = self.state.desk.options.limits.rooms_per_connection_max;
         let number = self.state.desk.next_question();
         let asker = self.asker();
@@ -161,14 +162,19 @@ impl Ctx<'_> {
         let session = socket.data_mut();
         let membership = Membership {
             room: room.clone(),
-            asked: Some(number),
+            number,
+            is_pending: true,
         };
         let roles = session.roles.clone();
+        if let Some(extra) = session.extra_mut() {
+            extra.proofs.forget(room);
+        }
         if let Some(joined) = session.find_mut(room.name()) {
             *joined = membership;
             socket.unsubscribe(room.name());
         } else if session.rooms.len() >= rooms_max {
-            return Err(Rejection::Conflict);
+            let limit = rooms_max as u64;
+            return Err(Rejection::TooManyRooms { limit });
         } else {
             session.rooms.push(membership);
         }
@@ -188,6 +194,6 @@ impl Ctx<'_> {
         };
         self.state
             .deliver(&mut self.context, Letter::Join(Box::new(join)));
-        Ok(())
+        Ok(number)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::realtime::content::{ContentFilter, Verdict};
 use crate::realtime::post::{Answer, Content};
 use crate::realtime::protocol::{
-    BuiltIn, Chat as Payload, Fields, Members, Message, Profile, Rejection,
+    BuiltIn, Chat as Payload, Fields, Member, Members, Message, Profile, Rejection, TextName,
 };
 use crate::realtime::{Ctx, Handler, HandlerError};
 
@@ -17,8 +17,8 @@ pub(super) const CLIENT_MESSAGE_ID_BYTES_MAX: usize = 128;
 ///
 /// The payload goes on as it stands, less the members that the server writes itself. Its text is
 /// `content`, `text` or a string `message`; where there is none of them, people are shown the
-/// payload. The text must keep to the rules of the room's namespace, and may be changed or refused by
-/// a [filter](Chat::filter).
+/// payload, as JSON. What they are shown must keep to the rules of the room's namespace, and may be
+/// changed or refused by a [filter](Chat::filter).
 ///
 /// An author who can be told which message it is about (the `message` profile, an `id` or a
 /// `client_message_id`) is told `message-status`.
@@ -41,13 +41,14 @@ impl Chat {
         }
     }
 
-    /// The text as it may be published, if it is another one than that of the message.
+    /// The payload as it may be published, and where its text is, if that is another one.
     fn check(
         &mut self,
         ctx: &Ctx<'_>,
         room: &str,
+        payload: &Payload<'_>,
         text: &str,
-    ) -> Result<Option<String>, Rejection> {
+    ) -> Result<Option<(String, TextName)>, Rejection> {
         let rules = ctx.namespaces().find(room).content;
         let checked = rules
             .check(text)
@@ -58,22 +59,25 @@ impl Chat {
         };
         match (verdict, checked) {
             (Verdict::Refuse(why), _) => Err(Rejection::Content(why.into())),
-            (Verdict::Replace(text), _) => Ok(Some(text)),
-            (Verdict::Pass, Cow::Owned(text)) => Ok(Some(text)),
+            (Verdict::Replace(text), _) => with_text(payload, &text).map(Some),
             (Verdict::Pass, Cow::Borrowed(_)) => Ok(None),
+            // It is JSON still: what was taken out can stand in its strings only, or between values.
+            (Verdict::Pass, Cow::Owned(json)) if payload.text == TextName::Whole => {
+                let payload = Payload::parse(&json)?;
+                Ok(Some((payload.object.into_owned(), payload.text)))
+            }
+            (Verdict::Pass, Cow::Owned(text)) => with_text(payload, &text).map(Some),
         }
     }
-}
 
-impl Handler for Chat {
-    fn message_type(&self) -> &str {
-        BuiltIn::Chat.as_str()
-    }
-
-    fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
-        let payload = message.chat()?;
-        let client_message_id = client_message_id(message)?;
-        let text = text(message, &payload)?;
+    fn publish(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        message: &Message<'_>,
+        payload: &Payload<'_>,
+    ) -> Result<(), Rejection> {
+        let client_message_id = bounded(payload.client_message_id()?)?;
+        let text = text(payload)?;
         let named = message.room()?;
         let own = if named.is_none() {
             ctx.own_room()
@@ -83,13 +87,10 @@ impl Handler for Chat {
         let name = named.as_deref().or(own.as_ref().map(|room| room.name()));
         let name = name.ok_or(Rejection::RoomRequired)?;
         // Before the room is joined, so that what is refused has done nothing.
-        let checked = match &text {
-            Some(text) => self.check(ctx, name, text)?,
-            None => None,
-        };
-        let object = match checked {
-            Some(text) => Cow::Owned(with_text(&payload, &text)?),
-            None => payload.object,
+        let changed = self.check(ctx, name, payload, &text)?;
+        let content = match &changed {
+            Some((object, text)) => Content::Chat(object, *text),
+            None => Content::Chat(&payload.object, payload.text),
         };
         let room = ctx.room_or_own(named)?;
         let is_told = ctx.profile() == Profile::Message
@@ -100,55 +101,74 @@ impl Handler for Chat {
         } else {
             Answer::None
         };
-        let content = Content::Chat(&object, payload.text);
         let how = (ctx.exclude_sender(), answer, client_message_id.as_deref());
         ctx.post(&room, self.message_type(), content, how);
         Ok(())
     }
 }
 
-/// The text that people read; `None`: they are shown the payload.
-fn text<'m>(
-    message: &'m Message<'_>,
-    payload: &Payload<'_>,
-) -> Result<Option<Cow<'m, str>>, Rejection> {
-    let Some(name) = payload.text.as_str() else {
-        let is_empty = Members::parse(&payload.object)?.next().is_none();
-        let missing = Rejection::MissingMember(CONTENT.into());
-        return if is_empty { Err(missing) } else { Ok(None) };
+impl Handler for Chat {
+    fn message_type(&self) -> &str {
+        BuiltIn::Chat.as_str()
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
+        let mut buffer = ctx.take_buffer();
+        let payload = message.chat_in(&mut buffer);
+        let result = payload.and_then(|payload| self.publish(ctx, message, &payload));
+        ctx.give_buffer(buffer);
+        Ok(result?)
+    }
+}
+
+/// The text that people read: a member, or the payload itself.
+fn text<'p>(payload: &'p Payload<'_>) -> Result<Cow<'p, str>, Rejection> {
+    if let Some(name) = payload.text.as_str() {
+        let text = payload.said()?.filter(|text| !text.is_empty());
+        return text.ok_or(Rejection::InvalidMember(name.into()));
+    }
+    // A null is no text, and what the author calls the message is not what it says.
+    let says = |member: Member<'_>| {
+        let is_text = TEXTS.iter().any(|text| member.is(text));
+        !(is_text && member.raw() == "null" || member.is(CLIENT_MESSAGE_ID))
     };
-    match message.str(name)? {
-        Some(text) if !text.is_empty() => Ok(Some(text)),
-        _ => Err(Rejection::InvalidMember(name.into())),
+    if Members::parse(&payload.object)?.any(says) {
+        Ok(Cow::Borrowed(&payload.object))
+    } else {
+        Err(Rejection::MissingMember(CONTENT.into()))
     }
 }
 
 const CONTENT: &str = "content";
+const TEXTS: [&str; 3] = [CONTENT, "text", "message"];
+const CLIENT_MESSAGE_ID: &str = "client_message_id";
 
-/// The payload with another text.
-fn with_text(payload: &Payload<'_>, text: &str) -> Result<String, Rejection> {
+/// The payload with another text; the text alone, if it was all text.
+fn with_text(payload: &Payload<'_>, text: &str) -> Result<(String, TextName), Rejection> {
     if text.is_empty() {
         return Err(Rejection::Content("nothing is left of the text".into()));
     }
-    let name = payload.text.as_str().unwrap_or(CONTENT);
     let mut object = Vec::new();
-    let rest = Members::parse(&payload.object)?.filter(|member| !member.is(name));
-    Fields::write(&mut object, |fields| fields.str(name, text).members(rest));
-    Ok(String::from_utf8(object).expect("written from text"))
+    let name = payload.text.as_str();
+    let rest =
+        Members::parse(&payload.object)?.filter(|member| name.is_some_and(|name| !member.is(name)));
+    Fields::write(&mut object, |fields| {
+        fields.str(name.unwrap_or(CONTENT), text).members(rest)
+    });
+    let object = String::from_utf8(object).expect("written from text");
+    Ok((object, name.map_or(TextName::Content, |_| payload.text)))
 }
 
 /// The author's own name for the message, by which a repeat is known.
 ///
-/// Errors: [`Rejection::InvalidMember`] if it is no string of 1 to 128 bytes, or no integer.
-pub(super) fn client_message_id<'m>(
-    message: &'m Message<'_>,
-) -> Result<Option<Cow<'m, str>>, Rejection> {
-    const NAME: &str = "client_message_id";
-    let Some(id) = message.identifier(NAME)? else {
-        return Ok(None);
-    };
-    if id.len() > CLIENT_MESSAGE_ID_BYTES_MAX {
-        return Err(Rejection::InvalidMember(NAME.into()));
+/// Errors: [`Rejection::InvalidMember`] if it is longer than [`CLIENT_MESSAGE_ID_BYTES_MAX`].
+pub(super) fn bounded(
+    client_message_id: Option<Cow<'_, str>>,
+) -> Result<Option<Cow<'_, str>>, Rejection> {
+    match client_message_id {
+        Some(id) if id.len() > CLIENT_MESSAGE_ID_BYTES_MAX => {
+            Err(Rejection::InvalidMember(CLIENT_MESSAGE_ID.into()))
+        }
+        id => Ok(id),
     }
-    Ok(Some(id))
 }

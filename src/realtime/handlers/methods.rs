@@ -2,60 +2,55 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
+use super::announcement::is_allowed;
 use super::rpc::{Method, Params, Rpc};
 use crate::id::UserId;
-use crate::limits::USER_ID_BYTES_MAX;
-use crate::realtime::mail::Letter;
-use crate::realtime::options::Roles;
-use crate::realtime::protocol::{Members, MessageId, Rejection};
-use crate::realtime::rooms::{Listing, Mark, Page, Question, Room};
+use crate::realtime::protocol::{Fields, Members, MessageId, Rejection};
+use crate::realtime::rooms::{ADMIN, Changes, Listing, Mark, Page, Question, Room, Spec};
 use crate::realtime::{Ctx, HandlerError};
 
 /// Messages or rooms on a page whose size is not said, and most of them on one page.
 const PAGE_SIZE: usize = 50;
 const PAGE_SIZE_MAX: usize = 1000;
+/// Most rooms on one page: each is looked for on all shards.
+const ROOMS_MAX: usize = 200;
 
 pub(super) fn add_all(rpc: &mut Rpc) {
     rpc.add(ServerTime);
     rpc.add(UserConnections);
     rpc.add(RoomList);
     let of_room: [(&'static str, Ask); 9] = [
-        ("room.get", |_, _, _| Ok(Question::Get)),
-        ("room.members", |members, _, ctx| {
+        ("room.get", |_, _| Ok(Question::Get)),
+        ("room.members", |members, ctx| {
             Ok(Question::Members {
                 limit: limit(members.clone(), ctx.options().presence.members_max)?,
                 cursor: cursor(members)?,
             })
         }),
-        ("room.history", |members, _, _| {
+        ("room.history", |members, _| {
             page(members).map(Question::History)
         }),
-        ("room.update", |members, roles, _| {
-            let changes: Box<crate::realtime::rooms::Changes> = Box::new(fields(members)?);
+        ("room.update", |members, _| {
+            let changes: Changes = fields(members)?;
             changes.check()?;
-            Ok(Question::Update { changes, roles })
+            Ok(Question::Update(Box::new(changes)))
         }),
-        ("room.kick", |members, roles, _| {
+        ("room.kick", |members, _| {
             Ok(Question::Kick {
-                user: user(members.clone())?,
-                ban_s: number(members, "ban_s")?.unwrap_or(0),
-                roles,
+                ban_s: number(members.clone(), "ban_s")?.unwrap_or(0),
+                user: user(members)?,
             })
         }),
-        ("room.close", |_, roles, _| Ok(Question::Close { roles })),
-        ("room.add_member", |members, roles, _| {
-            let user = user(members)?;
-            Ok(Question::AddMember { user, roles })
+        ("room.close", |_, _| Ok(Question::Close)),
+        ("room.add_member", |members, _| {
+            user(members).map(Question::AddMember)
         }),
-        ("room.remove_member", |members, roles, _| {
-            let user = user(members)?;
-            Ok(Question::RemoveMember { user, roles })
+        ("room.remove_member", |members, _| {
+            user(members).map(Question::RemoveMember)
         }),
-        ("room.create", |members, roles, _| {
-            let spec: Box<crate::realtime::rooms::Spec> = Box::new(fields(members)?);
-            spec.check()?;
-            Ok(Question::Create { spec, roles })
-        }),
+        ("room.create", create),
     ];
     for (name, ask) in of_room {
         rpc.add(OfRoom { name, ask });
@@ -63,7 +58,20 @@ pub(super) fn add_all(rpc: &mut Rpc) {
 }
 
 /// What is asked of a room, from the members of the call's parameters.
-type Ask = fn(Members<'_>, Roles, &Ctx<'_>) -> Result<Question, Rejection>;
+type Ask = fn(Members<'_>, &mut Ctx<'_>) -> Result<Question, Rejection>;
+
+fn create(members: Members<'_>, ctx: &mut Ctx<'_>) -> Result<Question, Rejection> {
+    let allowed = ctx.options().may_create_rooms.clone();
+    if !is_allowed(ctx, &allowed) && !ctx.roles().contains(ADMIN) {
+        return Err(Rejection::Forbidden);
+    }
+    let spec = Spec {
+        members: users(members.clone(), "members")?,
+        changes: fields(members)?,
+    };
+    spec.check()?;
+    Ok(Question::Create(Box::new(spec)))
+}
 
 /// A method that the room's home answers.
 struct OfRoom {
@@ -84,14 +92,8 @@ impl Method for OfRoom {
             None if self.name == "room.create" => Room::new(&ctx.message_id().to_string()),
             None => return Err(Rejection::RoomRequired.into()),
         };
-        let roles = ctx.roles();
-        let question = Box::new((self.ask)(members, roles, ctx)?);
-        let asker = ctx.asker();
-        ctx.deliver(Letter::Ask {
-            room,
-            asker,
-            question,
-        });
+        let question = (self.ask)(members, ctx)?;
+        ctx.ask_room(room, question);
         Ok(())
     }
 }
@@ -148,12 +150,10 @@ impl Method for RoomList {
         let members = params.members()?;
         let prefix = string(members.clone(), "prefix")?.unwrap_or_default();
         let after = cursor(members.clone())?;
-        let limit = limit(members, PAGE_SIZE_MAX)?;
-        let listing = Listing::new(ctx.asker(), ctx.roles(), &prefix, after.as_deref(), limit);
-        ctx.core().mail(
-            crate::id::ShardId(0),
-            crate::realtime::Mail(Letter::List(Box::new(listing))),
-        );
+        let limit = limit(members, ROOMS_MAX)?;
+        let asker = (ctx.asker(), ctx.roles());
+        let listing = Listing::new(asker, &prefix, after.as_deref(), limit);
+        ctx.outlet().list(listing);
         Ok(())
     }
 }
@@ -190,7 +190,7 @@ fn number<T: std::str::FromStr>(members: Members<'_>, name: &str) -> Result<Opti
 /// The members as a value of type `T`; those it does not know are left out.
 fn fields<T: serde::de::DeserializeOwned>(members: Members<'_>) -> Result<T, Rejection> {
     let mut object = Vec::new();
-    crate::realtime::protocol::Fields::write(&mut object, |fields| fields.members(members));
+    Fields::write(&mut object, |fields| fields.members(members));
     serde_json::from_slice(&object).map_err(|error| Rejection::InvalidPayload(error.to_string()))
 }
 
@@ -199,22 +199,23 @@ fn identifier<'a>(
     members: Members<'a>,
     name: &'static str,
 ) -> Result<Option<Cow<'a, str>>, Rejection> {
-    let Some(raw) = only(members.clone(), name)? else {
-        return Ok(None);
-    };
+    let raw = only(members, name)?;
+    raw.map(|raw| as_identifier(raw, name)).transpose()
+}
+
+fn as_identifier<'a>(raw: &'a str, name: &'static str) -> Result<Cow<'a, str>, Rejection> {
+    let invalid = || Rejection::InvalidMember(name.into());
     if raw.starts_with('"') {
-        return string(members, name);
+        let text: String = serde_json::from_str(raw).map_err(|_| invalid())?;
+        return Ok(Cow::Owned(text));
     }
     let is_integer = raw
         .strip_prefix('-')
         .unwrap_or(raw)
         .bytes()
         .all(|byte| byte.is_ascii_digit());
-    if is_integer {
-        Ok(Some(Cow::Borrowed(raw)))
-    } else {
-        Err(Rejection::InvalidMember(name.into()))
-    }
+    let is_integer = is_integer && raw != "-0";
+    is_integer.then_some(Cow::Borrowed(raw)).ok_or_else(invalid)
 }
 
 fn room(members: Members<'_>) -> Result<Option<Room>, Rejection> {
@@ -232,11 +233,26 @@ fn room(members: Members<'_>) -> Result<Option<Room>, Rejection> {
 fn user(members: Members<'_>) -> Result<UserId, Rejection> {
     let user = identifier(members, "user_id")?;
     let user = user.ok_or(Rejection::MissingMember("user_id".into()))?;
-    if (1..=USER_ID_BYTES_MAX).contains(&user.len()) {
-        Ok(UserId::from(&*user))
-    } else {
-        Err(Rejection::InvalidMember("user_id".into()))
-    }
+    as_user(&user, "user_id")
+}
+
+fn as_user(name: &str, member: &'static str) -> Result<UserId, Rejection> {
+    let is_valid = UserId::is_valid(name);
+    is_valid
+        .then(|| UserId::from(name))
+        .ok_or(Rejection::InvalidMember(member.into()))
+}
+
+/// A list of users; none if there is no such member.
+fn users(members: Members<'_>, name: &'static str) -> Result<Vec<UserId>, Rejection> {
+    let list = only(members, name)?.unwrap_or("[]");
+    let list: Vec<&RawValue> =
+        serde_json::from_str(list).map_err(|_| Rejection::InvalidMember(name.into()))?;
+    let users = list.into_iter().map(|raw| {
+        let user = as_identifier(raw.get(), name)?;
+        as_user(&user, name)
+    });
+    users.collect()
 }
 
 /// How many are wanted on a page, at most `max`.

@@ -20,7 +20,7 @@ impl Handler for Presence {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
-        let letter = match message.str("action")?.as_deref() {
+        match message.str("action")?.as_deref() {
             Some("query") => {
                 let members = message.members();
                 let limit = limit(members.clone(), ctx.options().presence.members_max)?;
@@ -28,24 +28,21 @@ impl Handler for Presence {
                     cursor: cursor(members)?,
                     limit,
                 };
-                Letter::Ask {
-                    room: ctx.joined_room(message)?,
-                    asker: ctx.asker(),
-                    question: Box::new(question),
-                }
+                let room = ctx.joined_room(message)?;
+                ctx.ask_room(room, question);
             }
             Some("update") => {
                 let info = info(ctx, message)?;
-                Letter::Info {
+                let letter = Letter::Info {
                     room: ctx.joined_room(message)?,
                     asker: ctx.asker(),
                     info: info.ok_or(Rejection::MissingMember("info".into()))?,
-                }
+                };
+                ctx.deliver(letter);
             }
             Some(_) => return Err(Rejection::InvalidMember("action".into()).into()),
             None => return Err(Rejection::MissingMember("action".into()).into()),
-        };
-        ctx.deliver(letter);
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `publish`: opaque data to a topic.
 
-use super::chat::client_message_id;
+use super::chat::bounded;
 use crate::realtime::post::{Answer, Content};
 use crate::realtime::protocol::{self, BuiltIn, Fields, Message, payload};
 use crate::realtime::writing::text;
@@ -20,20 +20,20 @@ impl Handler for Publish {
 
     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
         let publish = message.publish()?;
-        let client_message_id = client_message_id(message)?;
+        let client_message_id = bounded(message.identifier("client_message_id")?)?;
         let room = ctx.room(message)?;
         let exclude = match publish.echo {
             Some(true) => Exclude::None,
             Some(false) => Exclude::Sender,
             None => ctx.exclude_sender(),
         };
-        let mut object = Vec::new();
-        Fields::write(&mut object, |fields| {
+        let mut buffer = ctx.take_buffer();
+        Fields::write(&mut buffer, |fields| {
             let event = publish.event.as_deref();
             let fields = payload::publish(fields, room.name(), event, &publish.content);
             fields.optional_str("key", publish.key.as_deref())
         });
-        let object = text(&object);
+        let object = text(&buffer);
         let content = match publish.content {
             protocol::Content::Json(_) => Content::Object(object),
             protocol::Content::Binary(bytes) => Content::Binary(object, bytes),
@@ -45,6 +45,7 @@ impl Handler for Publish {
         };
         let how = (exclude, answer, client_message_id.as_deref());
         ctx.post(&room, self.message_type(), content, how);
+        ctx.give_buffer(buffer);
         Ok(())
     }
 }

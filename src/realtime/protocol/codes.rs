@@ -217,6 +217,12 @@ pub enum Rejection {
     /// Not in this state of things.
     #[error("the present state does not allow this")]
     Conflict,
+    /// The connection is in `limit` rooms.
+    #[error("in as many rooms as a connection may be in")]
+    TooManyRooms {
+        /// The limit.
+        limit: u64,
+    },
     /// Its time is over.
     #[error("its time is over")]
     Expired,
@@ -289,7 +295,7 @@ impl Rejection {
             Self::RoomRequired => ErrorCode::RoomRequired,
             Self::NotSubscribed => ErrorCode::NotSubscribed,
             Self::AlreadyExists => ErrorCode::AlreadyExists,
-            Self::Conflict => ErrorCode::Conflict,
+            Self::Conflict | Self::TooManyRooms { .. } => ErrorCode::Conflict,
             Self::Expired => ErrorCode::Expired,
             Self::RoomFull => ErrorCode::RoomFull,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
@@ -318,7 +324,9 @@ impl Rejection {
             | Self::MissingMember(member)
             | Self::InvalidMember(member) => json!({ "member": member }),
             Self::PayloadTooLarge { limit_bytes } => json!({ "limit": limit_bytes }),
-            Self::ConnectionLimit { limit } => json!({ "limit": limit }),
+            Self::ConnectionLimit { limit } | Self::TooManyRooms { limit } => {
+                json!({ "limit": limit })
+            }
             _ => return None,
         };
         Some(object.to_string())

@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 
-use super::message::{Members, Payload, object_of, only, optional_string, truth};
-use super::{Member, Message, Rejection, TextName};
+use super::message::{
+    Members, Payload, object_of, only, optional_identifier, optional_string, string, truth,
+};
+use super::{Fields, Member, Message, Rejection, TextName};
 
-/// Members of a chat that the server alone writes, in one profile or another.
-const OWNED_IN_CHAT: [&str; 4] = ["message_id", "chat_id", "sender_id", "sent_at"];
-/// Names of a room besides `chat_id`: no part of a chat that is addressed by them.
-const ADDRESSES: [&str; 3] = ["room_id", "topic", "channel"];
+/// The author's own name for a message.
+const CLIENT_MESSAGE_ID: &str = "client_message_id";
+
 /// Members of a publication that say how it is to be published.
 const PUBLISH_OPTIONS: [&str; 3] = ["event", "echo", "key"];
 
@@ -20,6 +21,9 @@ pub struct Chat<'a> {
     pub object: Cow<'a, str>,
     /// Which member is its text.
     pub text: TextName,
+    /// That member's value, as it stands in JSON.
+    said: Option<&'a str>,
+    client_message_id: Once<'a>,
 }
 
 impl<'a> Chat<'a> {
@@ -28,43 +32,149 @@ impl<'a> Chat<'a> {
     /// Errors: those of [`Members::parse`] and of [`Message::chat`].
     pub fn parse(object: &'a str) -> Result<Self, Rejection> {
         let members = Members::parse(object)?;
-        Self::new(members, Some(object), true)
+        Found::in_members(members, Some(object), true).owned()
     }
 
-    /// `object` is the text of `members`, if there is one already.
-    fn new(
-        members: Members<'a>,
-        object: Option<&'a str>,
-        is_addressed: bool,
-    ) -> Result<Self, Rejection> {
-        let is_left_out = |member: &Member<'_>| {
-            let is = |name: &&str| member.is(name);
-            OWNED_IN_CHAT.iter().any(is) || !is_addressed && ADDRESSES.iter().any(is)
-        };
-        let text = text_name(&members)?;
-        let object = match object {
-            Some(object) if !members.clone().any(|member| is_left_out(&member)) => {
-                Cow::Borrowed(object)
-            }
-            _ => Cow::Owned(object_of(members.filter(|member| !is_left_out(member)))),
-        };
-        Ok(Self { object, text })
+    /// The text; `None` if the payload has no member for it.
+    ///
+    /// Errors: [`Rejection::InvalidMember`] if that is no string.
+    pub fn said(&self) -> Result<Option<Cow<'a, str>>, Rejection> {
+        let name = self.text.as_str().unwrap_or_default();
+        self.said.map(|raw| string(name, raw)).transpose()
+    }
+
+    /// The author's own name for the message, a non-empty string or an integer, which becomes its
+    /// decimal string; `None` if it is missing or null.
+    ///
+    /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
+    pub fn client_message_id(&self) -> Result<Option<Cow<'a, str>>, Rejection> {
+        optional_identifier(
+            CLIENT_MESSAGE_ID,
+            self.client_message_id.only(CLIENT_MESSAGE_ID)?,
+        )
     }
 }
 
-/// `content`, else `text`, else `message` if it is a string.
-fn text_name(members: &Members<'_>) -> Result<TextName, Rejection> {
-    for name in [TextName::Content, TextName::Text, TextName::Message] {
-        let Some(member) = name.as_str() else {
-            continue;
+/// What one pass over the members of a chat finds.
+#[derive(Clone, Debug)]
+struct Found<'a> {
+    members: Members<'a>,
+    /// The text of the members, if they stand as an object and none is left out.
+    whole: Option<&'a str>,
+    is_addressed: bool,
+    content: Once<'a>,
+    text: Once<'a>,
+    message: Once<'a>,
+    client_message_id: Once<'a>,
+}
+
+impl<'a> Found<'a> {
+    fn in_members(members: Members<'a>, object: Option<&'a str>, is_addressed: bool) -> Self {
+        let mut found = Self {
+            members: members.clone(),
+            whole: object,
+            is_addressed,
+            content: Once::default(),
+            text: Once::default(),
+            message: Once::default(),
+            client_message_id: Once::default(),
         };
-        match only(members.clone(), member)? {
-            None | Some("null") => {}
-            Some(raw) if name == TextName::Message && !raw.starts_with('"') => {}
-            Some(_) => return Ok(name),
+        for member in members {
+            let raw = member.raw();
+            match &*member.name() {
+                "content" => found.content.add(raw),
+                "text" => found.text.add(raw),
+                "message" => found.message.add(raw),
+                CLIENT_MESSAGE_ID => found.client_message_id.add(raw),
+                name if is_left_out(name, is_addressed) => found.whole = None,
+                _ => {}
+            }
         }
+        found
     }
-    Ok(TextName::Whole)
+
+    /// The chat, its object written to `buffer` unless it stands in the frame.
+    fn in_buffer(self, buffer: &'a mut Vec<u8>) -> Result<Chat<'a>, Rejection> {
+        let object = self.whole.unwrap_or_else(|| {
+            self.write(buffer);
+            simdutf8::basic::from_utf8(buffer).expect("written from text")
+        });
+        self.chat(Cow::Borrowed(object))
+    }
+
+    fn owned(self) -> Result<Chat<'a>, Rejection> {
+        let object = self.whole.map_or_else(
+            || {
+                let mut buffer = Vec::new();
+                self.write(&mut buffer);
+                Cow::Owned(String::from_utf8(buffer).expect("written from text"))
+            },
+            Cow::Borrowed,
+        );
+        self.chat(object)
+    }
+
+    fn write(&self, buffer: &mut Vec<u8>) {
+        let members = self.members.clone();
+        let kept = members.filter(|member| !is_left_out(&member.name(), self.is_addressed));
+        buffer.clear();
+        Fields::write(buffer, |fields| fields.members(kept));
+    }
+
+    fn chat(&self, object: Cow<'a, str>) -> Result<Chat<'a>, Rejection> {
+        let (text, said) = self.said()?;
+        Ok(Chat {
+            object,
+            text,
+            said,
+            client_message_id: self.client_message_id,
+        })
+    }
+
+    /// `content`, else `text`, else `message` if it is a string.
+    fn said(&self) -> Result<(TextName, Option<&'a str>), Rejection> {
+        for (name, found) in [
+            (TextName::Content, self.content),
+            (TextName::Text, self.text),
+            (TextName::Message, self.message),
+        ] {
+            match found.only(name.as_str().unwrap_or_default())? {
+                None | Some("null") => {}
+                Some(raw) if name == TextName::Message && !raw.starts_with('"') => {}
+                said => return Ok((name, said)),
+            }
+        }
+        Ok((TextName::Whole, None))
+    }
+}
+
+/// Whether a member is no part of a chat: the server alone writes it, or it gave the room.
+fn is_left_out(name: &str, is_addressed: bool) -> bool {
+    match name {
+        "message_id" | "chat_id" | "sender_id" | "sent_at" => true,
+        "room_id" | "topic" | "channel" => !is_addressed,
+        _ => false,
+    }
+}
+
+/// The value of a member that may stand once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Once<'a> {
+    raw: Option<&'a str>,
+    is_repeated: bool,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, raw: &'a str) {
+        self.is_repeated |= self.raw.replace(raw).is_some();
+    }
+
+    fn only(self, name: &str) -> Result<Option<&'a str>, Rejection> {
+        if self.is_repeated {
+            return Err(Rejection::RepeatedMember(name.to_owned().into()));
+        }
+        Ok(self.raw)
+    }
 }
 
 /// What a `publish` asks for.
@@ -96,11 +206,22 @@ impl Message<'_> {
     ///
     /// Errors: [`Rejection::RepeatedMember`] for the member that is its text.
     pub fn chat(&self) -> Result<Chat<'_>, Rejection> {
+        self.find_in_chat().owned()
+    }
+
+    /// The same, with an object that does not stand in the frame written to `buffer`.
+    ///
+    /// Errors: as [`chat`](Self::chat).
+    pub fn chat_in<'b>(&'b self, buffer: &'b mut Vec<u8>) -> Result<Chat<'b>, Rejection> {
+        self.find_in_chat().in_buffer(buffer)
+    }
+
+    fn find_in_chat(&self) -> Found<'_> {
         let object = match &self.payload {
             Payload::Object(object) => Some(object.as_ref()),
             Payload::TopLevel(_) => None,
         };
-        Chat::new(self.members(), object, self.is_addressed())
+        Found::in_members(self.members(), object, self.is_addressed())
     }
 
     /// The message as a publication.

@@ -13,9 +13,19 @@
 
 use std::borrow::Cow;
 
-/// Most levels of arrays and objects, the outermost counted. As many as `serde_json` takes, so that
-/// what is let in can be deserialised by every common parser.
-pub const JSON_DEPTH_MAX: u32 = 127;
+/// Most levels of arrays and objects in what is let in, the outermost counted.
+///
+/// `serde_json` reads 127, and it is not alone in having a limit. What is let in goes out again deeper
+/// than it came, in an answer to `room.history` by five levels and from a handler by as many as it
+/// likes, and nobody's message may make a page of history that others cannot read.
+pub const JSON_DEPTH_MAX: u32 = 100;
+
+/// Most levels that are walked at all.
+const LEVELS_MAX: u32 = 127;
+
+/// The depth at which a text begins that comes from outside, so that levels are left for what it is
+/// wrapped in.
+pub(super) const OUTERMOST: u32 = LEVELS_MAX - JSON_DEPTH_MAX;
 
 /// Where a text stopped being JSON, a byte offset, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +150,7 @@ impl<'a> Cursor<'a> {
     ///
     /// Iterative: the kinds of the open levels are bits, set for an object.
     pub(super) fn value(&mut self, depth: u32) -> Result<&'a str, Invalid> {
-        const { assert!(JSON_DEPTH_MAX <= u128::BITS) };
+        const { assert!(LEVELS_MAX <= u128::BITS) };
         self.peek();
         let start = self.at;
         let mut objects: u128 = 0;
@@ -152,7 +162,7 @@ impl<'a> Cursor<'a> {
                 }
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(open @ (b'{' | b'[')) => {
-                    if depth + level >= JSON_DEPTH_MAX {
+                    if depth + level >= LEVELS_MAX {
                         return Err(Invalid {
                             offset: self.at,
                             kind: InvalidKind::TooDeep,
@@ -400,7 +410,7 @@ pub(super) mod tests {
 
     fn validate(text: &str) -> Result<&str, Invalid> {
         let mut cursor = Cursor::new(text);
-        let value = cursor.value(0)?;
+        let value = cursor.value(OUTERMOST)?;
         cursor.end()?;
         Ok(value)
     }

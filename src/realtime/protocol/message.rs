@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
+use smol_str::SmolStr;
 
 use super::Rejection;
-use super::json::{Cursor, InvalidKind, RawString};
+use super::json::{Cursor, InvalidKind, OUTERMOST, RawString};
 use super::scan::Name;
 use super::write::write_string;
 
@@ -109,7 +110,7 @@ impl<'a> RequestId<'a> {
 
 /// A [`RequestId`] that outlives its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedRequestId(Box<str>);
+pub struct OwnedRequestId(SmolStr);
 
 impl OwnedRequestId {
     /// The identifier, as the message had it.
@@ -255,10 +256,7 @@ impl<'a> Message<'a> {
     ///
     /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
     pub fn identifier(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, Rejection> {
-        match self.raw(name)? {
-            None | Some("null") => Ok(None),
-            Some(raw) => identifier(name, raw).map(Some),
-        }
+        optional_identifier(name, self.raw(name)?)
     }
 
     /// The payload's truth value `name`; `None` if it is missing or null.
@@ -350,7 +348,7 @@ impl<'a> Members<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Rejection> {
         let mut cursor = Cursor::new(text);
         let is_object = cursor.peek() == Some(b'{');
-        cursor.value(0).and_then(|_| cursor.end())?;
+        cursor.value(OUTERMOST).and_then(|_| cursor.end())?;
         if is_object {
             Ok(Self::new(text, false))
         } else {
@@ -465,6 +463,16 @@ pub(super) fn string<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, Rejec
         }
         _ => Err(Rejection::InvalidMember(name.to_owned().into())),
     }
+}
+
+/// The identifier that a valid JSON value is; none for null.
+pub(super) fn optional_identifier<'a>(
+    name: &'static str,
+    raw: Option<&'a str>,
+) -> Result<Option<Cow<'a, str>>, Rejection> {
+    raw.filter(|raw| *raw != "null")
+        .map(|raw| identifier(name, raw))
+        .transpose()
 }
 
 /// The identifier that a valid JSON value is: a non-empty string, or an integer's digits.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{Cursor, Invalid, RawString};
+use super::json::{Cursor, Invalid, OUTERMOST, RawString};
 use super::message::{BuiltIn, Message, Payload, RequestId, string};
 use super::{BATCH_MAX, Profile, REQUEST_ID_BYTES_MAX, Rejection, TYPE_BYTES_MAX};
 
@@ -54,7 +54,7 @@ pub fn scan(text: &str, profile: Profile) -> Result<Inbound<'_>, Refused<'_>> {
     let mut cursor = Cursor::new(text);
     match cursor.peek() {
         Some(b'{') => {
-            let found = Found::read(&mut cursor, 0)?;
+            let found = Found::read(&mut cursor, OUTERMOST)?;
             cursor.end()?;
             found.into_message(profile).map(Inbound::One)
         }
@@ -77,9 +77,9 @@ fn batch<'a>(
                 return Err(Rejection::BatchTooLong.into());
             }
             messages.push(if cursor.peek() == Some(b'{') {
-                Found::read(&mut cursor, 1)?.into_message(profile)
+                Found::read(&mut cursor, OUTERMOST + 1)?.into_message(profile)
             } else {
-                cursor.value(1)?;
+                cursor.value(OUTERMOST + 1)?;
                 Err(Rejection::NotAnObject.into())
             });
             if !cursor.take(b',') {

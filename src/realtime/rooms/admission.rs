@@ -1,14 +1,12 @@
 //! Who may join, and how a newcomer begins.
 
 use super::Room;
-use super::history::Window;
-use super::members::Link;
+use super::members::{Link, Seat};
 use super::room::RoomState;
-use crate::id::{ConnectionId, UserId};
+use crate::id::UserId;
 use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
 use crate::realtime::outlet::Outlet;
-use crate::realtime::post::Record;
-use crate::realtime::protocol::{Body, Id, Outbound, Profile, Rejection, payload};
+use crate::realtime::protocol::{Body, Id, Outbound, Rejection, payload};
 use crate::realtime::writing::{Written, text};
 
 /// What a newcomer has missed.
@@ -26,10 +24,18 @@ impl RoomState {
     pub(super) fn join(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: Join) {
         let outcome = match self.check(outlet, &join) {
             Ok(()) => {
-                self.enter(outlet, room, &join);
-                Ok(self.admission(outlet, room, &join))
+                let bounds = self.bounds(outlet);
+                self.window.expire(outlet.unix_ms(), &bounds);
+                let missed = self.missed(outlet, &join);
+                self.enter(outlet, room, &join, &missed);
+                Ok(self.admission(outlet, room, &join, &missed))
             }
-            Err(rejection) => Err(rejection),
+            Err(rejection) => {
+                // Who asks anew is judged anew: it may have been in the room until now.
+                let (user, connection) = (&join.asker.user, join.asker.connection);
+                self.leave(outlet, room, user, connection, None, false);
+                Err(rejection)
+            }
         };
         outlet.joined(Joined {
             room: join.room,
@@ -52,11 +58,12 @@ impl RoomState {
             return Err(Rejection::Forbidden);
         }
         let is_listed = member.is_some_and(|member| member.is_listed) || self.meta.is_owner(user);
-        if self.meta.is_private && !is_listed {
+        let is_here = member.is_some_and(|member| member.is_present());
+        // Who is here already may stay, and come by a further connection.
+        if self.meta.is_private && !is_listed && !is_here {
             return Err(Rejection::Forbidden);
         }
         let members_max = self.members_max(outlet);
-        let is_here = member.is_some_and(|member| member.is_present());
         if members_max > 0 && !is_here && self.crowd.present >= members_max {
             return Err(Rejection::RoomFull);
         }
@@ -71,43 +78,52 @@ impl RoomState {
         }
     }
 
-    fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) {
+    fn enter(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join, missed: &Missed) {
         let link = Link {
             connection: join.asker.connection,
+            number: join.number,
             profile: join.asker.profile,
+            from: match missed {
+                Missed::After(offset) => *offset,
+                Missed::NotAsked | Missed::Lost => self.window.head(),
+            },
         };
         let about = (&join.roles, join.info.as_deref());
-        self.arrive(outlet, room, &join.asker.user, link, about);
-        self.remember_member(outlet, room, &join.asker.user);
+        let user = &join.asker.user;
+        let was_present = self.members.get(user).is_some_and(Seat::is_present);
+        self.arrive(outlet, room, user, link, about);
+        if !was_present {
+            self.remember_member(outlet, room, user);
+        }
+        if link.from < self.window.head() {
+            self.receipts.expect();
+        }
     }
 
     /// How the connection begins in the room.
-    fn admission(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: &Join) -> Admission {
-        let bounds = self.bounds(outlet);
-        self.window.expire(outlet.unix_ms(), &bounds);
-        let missed = self.missed(outlet, join);
+    fn admission(
+        &self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        join: &Join,
+        missed: &Missed,
+    ) -> Admission {
         let replay = match missed {
-            Missed::After(offset) => replay(&self.window, room, offset, join.asker.profile),
+            Missed::After(offset) => self.replay(room, *offset, join),
             Missed::NotAsked | Missed::Lost => Vec::new(),
         };
-        let counts = &mut outlet.desk.counts;
-        match missed {
-            Missed::NotAsked => {}
-            Missed::After(_) => counts.recovered += 1,
-            Missed::Lost => counts.unrecovered += 1,
-        }
-        counts.replayed += replay.len() as u64;
         let recovered = match missed {
             Missed::NotAsked => None,
             Missed::After(_) => Some(true),
             Missed::Lost => Some(false),
         };
         let tail = self.snapshot(outlet, room, join);
+        let replayed = replay.len();
         let mut frames = Vec::new();
         let mut without_replay = Vec::new();
         if join.is_answered {
-            frames.push(self.subscribed(outlet, room, join, recovered, replay.len()));
-            let recovered = recovered.map(|_| replay.is_empty() && recovered == Some(true));
+            frames.push(self.subscribed(outlet, room, join, recovered, replayed));
+            let recovered = recovered.map(|recovered| recovered && replayed == 0);
             without_replay.push(self.subscribed(outlet, room, join, recovered, 0));
         }
         frames.extend(replay);
@@ -118,6 +134,8 @@ impl RoomState {
         Admission {
             frames,
             without_replay,
+            recovered,
+            replayed,
         }
     }
 
@@ -145,6 +163,20 @@ impl RoomState {
             Some(_) => Missed::After(after),
             None => Missed::Lost,
         }
+    }
+
+    /// The messages after an offset, all of which the window has, as frames.
+    fn replay(&self, room: &Room, offset: u64, join: &Join) -> Vec<Written> {
+        let Some(missed) = self.window.since(offset) else {
+            return Vec::new();
+        };
+        // What it knows is the user's own, too, unless the client says itself what that is.
+        let knows_own = join.start == Start::Undelivered;
+        let missed = missed
+            .filter(|(_, record)| !knows_own || record.user.as_ref() != Some(&join.asker.user));
+        missed
+            .map(|(offset, record)| record.written(room.name(), offset, join.asker.profile))
+            .collect()
     }
 
     /// The answer to `subscribe`.
@@ -191,32 +223,30 @@ impl RoomState {
         user: &UserId,
         reason: Reason,
     ) {
-        let Some(member) = self.members.get(user) else {
+        let Some(seat) = self.members.get(user) else {
             return;
         };
-        let connections: Vec<ConnectionId> =
-            member.links.iter().map(|link| link.connection).collect();
-        for connection in connections {
-            self.leave(outlet, room, user, connection, true);
+        for link in seat.links.clone() {
+            let Link {
+                connection, number, ..
+            } = link;
+            let shard = connection.shard();
+            // At once, so that what the room hears of it does not come twice.
+            if shard == outlet.context.shard() {
+                outlet.expelled(connection, room, number, reason);
+                continue;
+            }
             let letter = Letter::Expelled {
                 connection,
                 room: room.clone(),
+                number,
                 reason,
             };
             outlet
                 .context
-                .mail_in_order(connection.shard(), room.name(), Mail(letter));
+                .mail_in_order(shard, room.name(), Mail(letter));
         }
+        self.remove(outlet, room, user);
         self.forget_member(outlet, room, user);
     }
-}
-
-/// The messages after an offset, all of which the window has, as frames.
-fn replay(window: &Window<Record>, room: &Room, offset: u64, profile: Profile) -> Vec<Written> {
-    let Some(missed) = window.since(offset) else {
-        return Vec::new();
-    };
-    missed
-        .map(|(offset, record)| record.written(room.name(), offset, profile))
-        .collect()
 }

@@ -1,30 +1,41 @@
-//! `room.list`: a page of the rooms of all shards, which each adds its own to.
+//! `room.list`: a page of the rooms of all shards, which each adds its own to, and of those that
+//! only the store knows at the moment.
 
+use std::collections::BTreeSet;
+
+use super::meta::Meta;
+use super::pages::PAGE_BYTES_MAX;
+use super::powers::ADMIN;
+use super::storage::RETRY_AFTER_MS;
 use super::{Room, Rooms, selection};
 use crate::id::ShardId;
 use crate::realtime::mail::{Asker, Letter, Mail};
 use crate::realtime::options::Roles;
 use crate::realtime::outlet::Outlet;
-use crate::realtime::protocol::Fields;
+use crate::realtime::protocol::{Fields, Rejection};
 use crate::realtime::writing::text;
+use crate::store::{PAGE_MAX, Store};
 
-/// A page of rooms on its way through the shards.
+/// A page of rooms on its way through the shards, from the first to the last.
 #[derive(Debug)]
 pub(in crate::realtime) struct Listing {
-    pub(in crate::realtime) asker: Asker,
-    pub(in crate::realtime) roles: Roles,
-    pub(in crate::realtime) prefix: Box<str>,
-    pub(in crate::realtime) cursor: Option<Box<str>>,
-    pub(in crate::realtime) limit: usize,
+    asker: Asker,
+    roles: Roles,
+    prefix: Box<str>,
+    cursor: Option<Box<str>>,
+    limit: usize,
     /// Names and what `room.get` says of them, at most one more than the limit.
     found: Vec<(Room, String)>,
+    /// How far the store was read, if not to its end: nothing behind it is on this page.
+    horizon: Option<Room>,
+    /// The store did not answer.
+    has_failed: bool,
     next: u16,
 }
 
 impl Listing {
     pub(in crate::realtime) fn new(
-        asker: Asker,
-        roles: Roles,
+        (asker, roles): (Asker, Roles),
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
@@ -36,7 +47,66 @@ impl Listing {
             cursor: cursor.map(Into::into),
             limit,
             found: Vec::new(),
+            horizon: None,
+            has_failed: false,
             next: 0,
+        }
+    }
+
+    /// The shard that is to add its rooms.
+    pub(in crate::realtime) fn shard(&self) -> ShardId {
+        ShardId(self.next)
+    }
+
+    /// Adds what the store knows, and where it ends.
+    async fn read_store(&mut self, store: &Store) {
+        let limit = u32::try_from(self.limit).unwrap_or(u32::MAX);
+        let user = &self.asker.user;
+        let asked = store
+            .rooms(&self.prefix, self.cursor.as_deref(), limit)
+            .and_then(|rooms| Ok((rooms, store.rooms_of(user, PAGE_MAX)?)));
+        let Ok((rooms, own)) = asked else {
+            self.has_failed = true;
+            return;
+        };
+        let (Ok(rooms), Ok(own)) = (rooms.await, own.await) else {
+            self.has_failed = true;
+            return;
+        };
+        if rooms.len() >= self.limit {
+            self.horizon = rooms.last().map(|(name, _)| Room::new(name));
+        }
+        let own: BTreeSet<String> = own.into_iter().collect();
+        for (name, meta) in rooms {
+            let Some(meta) = Meta::from_json(&meta) else {
+                continue;
+            };
+            let is_master = meta.is_owner(user) || self.roles.contains(ADMIN);
+            if meta.is_private && !is_master && !own.contains(&name) {
+                continue;
+            }
+            let room = Room::new(&name);
+            let mut object = Vec::new();
+            Fields::write(&mut object, |fields| {
+                meta.write(fields, &room).number("members", 0)
+            });
+            self.found.push((room, text(&object).to_owned()));
+        }
+    }
+}
+
+impl Outlet<'_, '_> {
+    /// Begins a page of rooms: with the store's, where there is one.
+    pub(in crate::realtime) fn list(&mut self, mut listing: Listing) {
+        match self.desk.store.clone() {
+            None => {
+                let mail = Mail(Letter::List(Box::new(listing)));
+                self.context.mail(ShardId(0), mail);
+            }
+            Some(store) => self.context.spawn(async move {
+                listing.read_store(&store).await;
+                Mail(Letter::List(Box::new(listing)))
+            }),
         }
     }
 }
@@ -44,9 +114,14 @@ impl Listing {
 impl Rooms {
     /// Adds this shard's rooms to the page and passes it on; the last shard answers.
     pub(in crate::realtime) fn list(&self, outlet: &mut Outlet<'_, '_>, mut listing: Box<Listing>) {
+        // What is here is newer than what the store knows of it.
+        listing
+            .found
+            .retain(|(room, _)| !self.rooms.contains_key(room));
         let after = listing.cursor.as_deref().map(Room::new);
         let names = self.rooms.iter().filter(|(room, state)| {
             room.name().starts_with(&*listing.prefix)
+                && listing.horizon.as_ref().is_none_or(|end| *room <= end)
                 && state.is_visible(&listing.asker.user, &listing.roles)
         });
         let names = names.map(|(room, _)| room);
@@ -60,11 +135,9 @@ impl Rooms {
             listing.found.push((room.clone(), text(&object).to_owned()));
             outlet.desk.scratch.give_payload(object);
         }
-        listing.found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        listing.found.truncate(listing.limit + 1);
         listing.next += 1;
         if listing.next < outlet.context.shards() {
-            let shard = ShardId(listing.next);
+            let shard = listing.shard();
             return outlet.context.mail(shard, Mail(Letter::List(listing)));
         }
         listing.answer(outlet);
@@ -73,16 +146,27 @@ impl Rooms {
 
 impl Listing {
     fn answer(mut self, outlet: &mut Outlet<'_, '_>) {
-        let has_more = self.found.len() > self.limit;
-        self.found.truncate(self.limit);
-        let next = self
-            .found
-            .last()
-            .filter(|_| has_more)
-            .map(|(room, _)| room.clone());
+        if self.has_failed {
+            let retry_after_ms = RETRY_AFTER_MS;
+            return outlet.refuse(&self.asker, &Rejection::Unavailable { retry_after_ms });
+        }
+        self.found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut bytes = 0;
+        let fits = self.found.iter().take_while(|(_, object)| {
+            bytes += object.len() + 1;
+            bytes <= PAGE_BYTES_MAX
+        });
+        // One room fits always, so that each page gets further.
+        let fits = fits.count().clamp(1, self.limit);
+        let next = if self.found.len() > fits {
+            Some(self.found[fits - 1].0.clone())
+        } else {
+            self.horizon
+        };
+        self.found.truncate(fits);
         let rooms: Vec<&str> = self.found.iter().map(|(_, object)| &**object).collect();
         let rooms = format!("[{}]", rooms.join(","));
-        outlet.result(&self.asker, |fields: Fields<'_>| {
+        outlet.result(&self.asker, |fields| {
             let fields = fields.raw("rooms", &rooms);
             match &next {
                 Some(next) => fields.str("next_cursor", next.name()),

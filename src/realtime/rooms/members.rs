@@ -3,10 +3,13 @@
 //! A user is there once, however many connections it has. Presence names users and is true however
 //! often it is told: a join that a snapshot already knew of changes nothing.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
 use smallvec::SmallVec;
 
 use super::Room;
 use super::delivery::Marks;
+use super::pages::PAGE_BYTES_MAX;
 use super::room::RoomState;
 use crate::id::{ConnectionId, UserId};
 use crate::realtime::mail::{Asker, Join};
@@ -16,6 +19,8 @@ use crate::realtime::protocol::{Body, Fields, Outbound, Profile, Rejection, Time
 use crate::realtime::writing::{Audience, Written, text};
 
 const PRESENCE: &str = "presence";
+/// What a member takes in a snapshot besides its identifier and `info`, bytes at most.
+const MEMBER_BYTES: usize = 128;
 
 /// The members of a room at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +49,11 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) connection: ConnectionId,
+    /// Which of the connection's questions brought it in last.
+    pub(super) number: u32,
     pub(super) profile: Profile,
+    /// It was sent all messages after this offset, and none before.
+    pub(super) from: u64,
 }
 
 /// A user's place in a room.
@@ -97,6 +106,12 @@ impl Seat {
         }
     }
 
+    /// Bytes of the member in a snapshot, at most.
+    fn bytes(&self, user: &str) -> usize {
+        // A character of an identifier takes two bytes if it must be escaped.
+        MEMBER_BYTES + 2 * user.len() + self.info().len()
+    }
+
     fn info(&self) -> &str {
         self.info.as_deref().unwrap_or(payload::NO_INFO)
     }
@@ -137,18 +152,18 @@ impl RoomState {
         seat.leaves_at_s = None;
         seat.is_listed |= lasts;
         seat.roles = roles.clone();
+        let is_news = info.is_some_and(|info| info != seat.info());
         if let Some(info) = info {
             seat.info = Some(info.into());
         }
-        if !seat
-            .links
-            .iter()
-            .any(|known| known.connection == link.connection)
-        {
-            seat.links.push(link);
-        }
+        seat.links
+            .retain(|known| known.connection != link.connection);
+        seat.links.push(link);
         self.empty_since_s = None;
         if was_present {
+            if is_news {
+                self.tell_info(outlet, room, user, Some(link.connection));
+            }
             return;
         }
         seat.since_ms = now_ms;
@@ -167,40 +182,67 @@ impl RoomState {
         }
     }
 
-    /// A connection is in the room no more. The others hear of a user's last one, when it has had
-    /// time to come back.
+    /// A connection is in the room no more, unless it has come in anew since `number`. The others
+    /// hear of a user's last one, when it has had time to come back.
     pub(super) fn leave(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
         user: &UserId,
         connection: ConnectionId,
+        number: Option<u32>,
         for_good: bool,
     ) {
         let Some(seat) = self.members.get_mut(user) else {
             return;
         };
-        let before = seat.links.len();
-        seat.links.retain(|link| link.connection != connection);
-        let was_last = before > 0 && seat.links.is_empty();
-        if was_last {
-            let delay = outlet.desk.options.presence.leave_delay.as_secs();
-            let delay = if for_good {
-                0
-            } else {
-                u32::try_from(delay).unwrap_or(u32::MAX)
-            };
-            let at = outlet.second().saturating_add(delay);
-            seat.leaves_at_s = Some(at);
-            if delay == 0 {
-                self.depart(outlet, room, user);
-            } else {
-                let soonest = self.crowd.leaves_at_s.unwrap_or(at);
-                self.crowd.leaves_at_s = Some(soonest.min(at));
+        let mut links = seat.links.iter();
+        let place = links.position(|link| link.connection == connection);
+        if let Some(place) = place {
+            if number.is_some_and(|number| number != seat.links[place].number) {
+                return;
+            }
+            seat.links.remove(place);
+            if seat.links.is_empty() {
+                self.begin_to_leave(outlet, room, user, for_good);
             }
         }
         if for_good {
             self.forget_member(outlet, room, user);
+        }
+    }
+
+    /// A user's last connection has gone.
+    fn begin_to_leave(
+        &mut self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        user: &UserId,
+        at_once: bool,
+    ) {
+        if self.receipts.unstored.contains(user) {
+            // Perhaps the server is about to end.
+            self.store_marks(outlet, room);
+        }
+        let delay = outlet.desk.options.presence.leave_delay.as_secs();
+        if at_once || delay == 0 {
+            return self.depart(outlet, room, user);
+        }
+        let delay = u32::try_from(delay).unwrap_or(u32::MAX);
+        let at = outlet.second().saturating_add(delay);
+        if let Some(seat) = self.members.get_mut(user) {
+            seat.leaves_at_s = Some(at);
+        }
+        let soonest = self.crowd.leaves_at_s.unwrap_or(at);
+        self.crowd.leaves_at_s = Some(soonest.min(at));
+    }
+
+    /// Takes a user out of the room at once, whatever connections there are.
+    pub(super) fn remove(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, user: &UserId) {
+        let seat = self.members.get_mut(user);
+        if let Some(seat) = seat.filter(|seat| seat.is_present()) {
+            seat.links.clear();
+            self.depart(outlet, room, user);
         }
     }
 
@@ -213,7 +255,7 @@ impl RoomState {
         if !seat.is_listed {
             self.members.remove(user);
         }
-        self.typists.remove(user);
+        self.typists.depart(outlet, room, user);
         self.crowd.present -= 1;
         let count = self.crowd.present as u64;
         if count == 0 {
@@ -250,33 +292,37 @@ impl RoomState {
                 self.depart(outlet, room, &user);
             }
         }
-        if !std::mem::take(&mut self.crowd.count_is_news) || !self.namespace(outlet).presence {
-            return;
+        if std::mem::take(&mut self.crowd.count_is_news) {
+            self.tell_count(outlet, room);
         }
+    }
+
+    /// Tells a crowded room how many there are, or who, if it is not crowded any more.
+    fn tell_count(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room) {
         let members_max = outlet.desk.options.presence.members_max;
         // A tenth fewer, so that a room about the limit does not go back and forth.
         if self.crowd.present <= members_max - members_max / 10 {
             self.crowd.is_crowded = false;
         }
-        outlet.desk.counts.presence += 1;
-        outlet.tell_room(
-            room,
-            (PRESENCE, None),
-            Audience::PresenceOnly,
-            None,
-            |fields| self.present(fields, None),
-        );
+        if self.tells_joins(outlet) {
+            outlet.desk.counts.presence += 1;
+            let kind = (PRESENCE, None);
+            outlet.tell_room(room, kind, Audience::PresenceOnly, None, |fields| {
+                self.present(fields)
+            });
+        }
     }
 
     /// All members, or their number if they are too many.
-    fn present<'o>(&self, fields: Fields<'o>, next_cursor: Option<Option<&str>>) -> Fields<'o> {
+    fn present<'o>(&self, fields: Fields<'o>) -> Fields<'o> {
         let count = self.crowd.present as u64;
-        if self.crowd.is_crowded {
+        let present = || self.members.iter().filter(|(_, seat)| seat.is_present());
+        let bytes = || -> usize { present().map(|(user, seat)| seat.bytes(user)).sum() };
+        if self.crowd.is_crowded || bytes() > PAGE_BYTES_MAX {
             return payload::presence_count(fields, count);
         }
-        let present = self.members.iter().filter(|(_, seat)| seat.is_present());
-        let users = present.map(|(user, seat)| seat.as_user(user));
-        payload::presence_snapshot(fields, count, users, next_cursor)
+        let users = present().map(|(user, seat)| seat.as_user(user));
+        payload::presence_snapshot(fields, count, users, None)
     }
 
     /// The members, for a connection that has just joined and wants to know.
@@ -294,7 +340,7 @@ impl RoomState {
         let object = outlet
             .desk
             .scratch
-            .take_payload(|fields| self.present(fields, None));
+            .take_payload(|fields| self.present(fields));
         let outbound = Outbound {
             message_type: PRESENCE,
             id: None,
@@ -310,6 +356,8 @@ impl RoomState {
     }
 
     /// Answers who is there: a page of the members by identifier, after `cursor`.
+    ///
+    /// Errors: [`Rejection::Forbidden`] where rooms have no presence.
     pub(super) fn answer_presence(
         &self,
         outlet: &mut Outlet<'_, '_>,
@@ -317,7 +365,10 @@ impl RoomState {
         asker: &Asker,
         cursor: Option<&str>,
         limit: usize,
-    ) {
+    ) -> Result<(), Rejection> {
+        if !self.namespace(outlet).presence {
+            return Err(Rejection::Forbidden);
+        }
         let limit = limit.min(outlet.desk.options.presence.members_max);
         let (page, next) = self.page(cursor, limit);
         let count = self.crowd.present as u64;
@@ -325,23 +376,30 @@ impl RoomState {
         outlet.answer(asker, PRESENCE, Some(room), |fields| {
             payload::presence_snapshot(fields, count, users, Some(next))
         });
+        Ok(())
     }
 
-    /// At most `limit` members after `cursor`, and the cursor of the next page, if there is one.
+    /// At most `limit` members after `cursor`, fewer if they say much of themselves, and the cursor
+    /// of the next page, if there is one.
     pub(super) fn page(
         &self,
         cursor: Option<&str>,
         limit: usize,
     ) -> (Vec<(&UserId, &Seat)>, Option<&str>) {
-        use std::ops::Bound::{Excluded, Unbounded};
         let start = cursor.map_or(Unbounded, |cursor| Excluded(UserId::from(cursor)));
         let after = self.members.range((start, Unbounded));
-        let mut present = after.filter(|(_, seat)| seat.is_present());
-        let page: Vec<_> = present.by_ref().take(limit).collect();
-        let has_more = present.next().is_some();
-        let next = has_more
-            .then(|| page.last().map(|(user, _)| &***user))
-            .flatten();
+        let mut present = after.filter(|(_, seat)| seat.is_present()).peekable();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some((user, seat)) = present.peek() {
+            bytes += seat.bytes(user);
+            if page.len() >= limit || (bytes > PAGE_BYTES_MAX && !page.is_empty()) {
+                break;
+            }
+            page.extend(present.next());
+        }
+        let has_more = present.peek().is_some();
+        let last = page.last().filter(|_| has_more);
+        let next = last.map(|(user, _)| &***user);
         (page, next)
     }
 
@@ -353,23 +411,34 @@ impl RoomState {
         asker: &Asker,
         info: Box<str>,
     ) {
-        let seat = self
-            .members
-            .get_mut(&asker.user)
-            .filter(|seat| seat.is_present());
-        let Some(seat) = seat else {
+        if !self.namespace(outlet).presence {
+            return outlet.refuse(asker, &Rejection::Forbidden);
+        }
+        let seat = self.members.get_mut(&asker.user);
+        let Some(seat) = seat.filter(|seat| seat.is_present()) else {
             return outlet.refuse(asker, &Rejection::NotSubscribed);
         };
         seat.info = Some(info);
-        let seat = &self.members[&asker.user];
-        if !self.crowd.is_crowded && self.namespace(outlet).presence {
-            outlet.desk.counts.presence += 1;
-            let user = &asker.user;
-            let kind = (PRESENCE, Some(&**user));
-            outlet.tell_room(room, kind, Audience::PresenceOnly, None, |fields| {
-                payload::presence_update(fields, user, seat.info())
-            });
+        self.tell_info(outlet, room, &asker.user, None);
+    }
+
+    /// Tells the room what a member says about itself, unless they are too many.
+    fn tell_info(
+        &self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        user: &UserId,
+        exclude: Option<ConnectionId>,
+    ) {
+        if self.crowd.is_crowded || !self.namespace(outlet).presence {
+            return;
         }
+        let info = self.members[user].info();
+        outlet.desk.counts.presence += 1;
+        let kind = (PRESENCE, Some(&**user));
+        outlet.tell_room(room, kind, Audience::PresenceOnly, exclude, |fields| {
+            payload::presence_update(fields, user, info)
+        });
     }
 
     pub(super) fn typing(

@@ -13,18 +13,24 @@
 //! | `posting` | messages: their order, history, answers |
 //! | `receipts` | delivered and read |
 //! | `storage` | rooms that outlive the process |
+//! | `belonging` | who belongs to a room while away |
 //! | `pages`, `listing` | parts of a room's messages, and of all rooms |
+//! | `meta` | what is known of a room besides |
 //! | `powers` | questions and changes by remote procedure |
 //! | `agenda` | when a room is to be looked at again |
 //! | `history`, `dedupe`, `delivery`, `typing`, `selection` | what these keep their state in |
 
 mod admission;
 mod agenda;
+mod belonging;
 mod dedupe;
 mod delivery;
 mod history;
+#[cfg(any(test, feature = "sim"))]
+mod inspect;
 mod listing;
 mod members;
+mod meta;
 mod pages;
 mod posting;
 mod powers;
@@ -52,9 +58,12 @@ use agenda::Agenda;
 use room::RoomState;
 
 pub(super) use history::Dated;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use inspect::RoomView;
 pub(super) use listing::Listing;
 pub use members::{Member, Members};
-pub(super) use powers::{Changes, Mark, Page, Question, Spec};
+pub(super) use meta::{Changes, Spec};
+pub(super) use powers::{ADMIN, Mark, Page, Question};
 pub use room_ctx::RoomCtx;
 pub(super) use storage::{Loaded, Stored};
 
@@ -141,11 +150,14 @@ impl Rooms {
 
     /// Takes in a letter about a room that is at home here.
     pub(super) fn receive(&mut self, outlet: &mut Outlet<'_, '_>, room: Room, letter: Letter) {
-        if !self.rooms.contains_key(&room) && !self.make(outlet, &room, &letter) {
-            return;
-        }
-        let Some(state) = self.rooms.get_mut(&room) else {
-            return;
+        let state = match self.rooms.get_mut(&room) {
+            Some(state) => state,
+            None => {
+                if !self.make(outlet, &room, &letter) {
+                    return;
+                }
+                self.rooms.get_mut(&room).expect("it was made just now")
+            }
         };
         state.receive(outlet, &room, letter);
         if state.is_over() {
@@ -166,9 +178,9 @@ impl Rooms {
             Letter::Join(_) if is_wanted => None,
             Letter::Post { post, .. } if is_wanted => match &post.terms.source {
                 // Its joining was refused, and the peer has been told.
-                Source::Client {
-                    has_asked: true, ..
-                } => return false,
+                Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {
+                    return false;
+                }
                 Source::Client { .. } | Source::Handler { .. } | Source::Server => None,
             },
             Letter::Run { .. } if is_on_demand => None,

@@ -16,7 +16,7 @@ use crate::realtime::writing::Written;
 use crate::store::{self, Store, StoreError};
 
 /// Most bytes of one page, so that it fits a connection's queue: a page ends early before it holds more.
-const PAGE_BYTES_MAX: usize = 128 * 1024;
+pub(super) const PAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// A page, as the peer gets it.
 struct Messages {
@@ -150,9 +150,11 @@ impl RoomState {
         let is_whole = match after {
             Some(after) => self.window.is_complete_after(after),
             None => {
-                let oldest = self.window.oldest().unwrap_or(self.window.head() + 1);
-                let end = before.unwrap_or(self.window.head() + 1);
-                let reaches = end.saturating_sub(oldest) >= page.limit as u64;
+                let next = self.window.head() + 1;
+                let oldest = self.window.oldest().unwrap_or(next);
+                let end = before.map_or(next, |before| before.min(next));
+                // One more than asked for says whether there is a next page.
+                let reaches = end.saturating_sub(oldest) > page.limit as u64;
                 reaches || self.window.is_complete_before(oldest)
             }
         };

@@ -4,7 +4,7 @@
 use super::Room;
 use super::room::RoomState;
 use crate::realtime::outlet::Outlet;
-use crate::realtime::post::{Answer, Post, Record, Source, Terms};
+use crate::realtime::post::{Answer, Post, Record, Source, Stamped, Terms};
 use crate::realtime::protocol::{
     MessageId, Position, Recipient, Rejection, Status, Timestamp, payload,
 };
@@ -28,7 +28,7 @@ impl RoomState {
         if let Source::Client {
             asker,
             roles,
-            has_asked,
+            asked,
         } = &post.terms.source
         {
             let publish = &self.namespace(outlet).publish;
@@ -37,7 +37,7 @@ impl RoomState {
                     .members
                     .get(&asker.user)
                     .is_some_and(|seat| seat.is_present());
-                return match (is_here, has_asked) {
+                return match (is_here, outlet.desk.has_refused(asker, *asked)) {
                     (true, _) => outlet.refuse(asker, &Rejection::Forbidden),
                     // It was not let in, and knows.
                     (false, true) => {}
@@ -48,12 +48,14 @@ impl RoomState {
         if self.is_repeat(outlet, room, post) {
             return;
         }
-        let record = Record::new(post, outlet.message_id(), outlet.unix_ms());
+        let stamped = Stamped::new(post, outlet.message_id(), outlet.unix_ms());
         if self.storage.is_stored() {
-            self.store(outlet, room, record, post.terms.clone());
-        } else {
-            let offset = self.has_history(outlet).then(|| self.window.head() + 1);
-            self.commit(outlet, room, record, &post.terms, offset);
+            return self.store(outlet, room, stamped.to_record(), post.terms.clone());
+        }
+        let offset = self.has_history(outlet).then(|| self.window.head() + 1);
+        self.publish(outlet, room, stamped, &post.terms, offset);
+        if offset.is_some() {
+            self.keep(outlet, room, stamped.to_record());
         }
     }
 
@@ -70,12 +72,26 @@ impl RoomState {
         true
     }
 
-    /// Gives a message its place: `offset`, if the room keeps its messages.
+    /// Gives a message that is in the store its place.
     pub(super) fn commit(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
         record: Record,
+        terms: &Terms,
+        offset: u64,
+    ) {
+        self.publish(outlet, room, record.stamped(), terms, Some(offset));
+        self.keep(outlet, room, record);
+    }
+
+    /// Tells everybody who is there, and the author: `offset` is the message's place, if the room
+    /// keeps its messages.
+    fn publish(
+        &mut self,
+        outlet: &mut Outlet<'_, '_>,
+        room: &Room,
+        stamped: Stamped<'_>,
         terms: &Terms,
         offset: Option<u64>,
     ) {
@@ -84,33 +100,29 @@ impl RoomState {
             offset,
             epoch: None,
         });
-        let recipients = self.recipients(outlet, &record);
-        let outbound = record.outbound(room.name(), position, &recipients);
+        let at = outlet.desk.scratch.timestamp(stamped.unix_ms);
+        let mut recipients = outlet.desk.scratch.take_recipients();
+        self.list_recipients(outlet, stamped, at, &mut recipients);
+        let outbound = stamped.outbound(room.name(), at, position, &recipients);
         outlet.publish(Audience::Everybody, terms.exclude, &outbound);
-        drop(recipients);
+        outlet.desk.scratch.give_recipients(recipients);
         let first = First {
-            id: record.id,
+            id: stamped.id,
             offset: offset.unwrap_or(0),
-            unix_ms: record.unix_ms,
+            unix_ms: stamped.unix_ms,
         };
-        if let (Some(user), Some(id)) = (&record.user, &record.client_message_id) {
-            self.recent.insert(user, id, first, record.unix_ms);
+        if let (Some(user), Some(id)) = (stamped.user, stamped.client_message_id) {
+            self.recent.insert(user, id, first, stamped.unix_ms);
         }
-        self.answer_post(
-            outlet,
-            room,
-            first,
-            record.client_message_id.as_deref(),
-            terms,
-        );
+        self.answer_post(outlet, room, first, stamped.client_message_id, terms);
+    }
+
+    /// Keeps a message for those who come later.
+    fn keep(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, record: Record) {
         let is_tracked = record.is_tracked;
-        if offset.is_some() {
-            let bounds = self.bounds(outlet);
-            self.window.push(record, outlet.unix_ms(), &bounds);
-            if is_tracked {
-                self.await_receipts(outlet, room);
-            }
-        }
+        let bounds = self.bounds(outlet);
+        self.window.push(record, outlet.unix_ms(), &bounds);
+        self.await_receipts(outlet, room, is_tracked);
     }
 
     /// Tells the author that the message has its place.
@@ -130,37 +142,45 @@ impl RoomState {
                 let at = has_offset.then_some((&*self.epoch, first.offset));
                 payload::ack(fields, room.name(), first.id, at)
             }),
-            Answer::Status => outlet.answer(asker, "message-status", None, |fields| {
-                let status = payload::MessageStatus {
-                    message: first.id,
-                    client_message_id,
-                    status: Status::Sent,
-                    reached: payload::Reached::Server,
-                    chat: Some(room.name()),
-                    sender: Some(&asker.user),
-                };
-                payload::message_status(fields, &status, &Timestamp::new(first.unix_ms))
-            }),
+            Answer::Status => {
+                let at = outlet.desk.scratch.timestamp(first.unix_ms);
+                outlet.answer(asker, "message-status", None, |fields| {
+                    let status = payload::MessageStatus {
+                        message: first.id,
+                        client_message_id,
+                        status: Status::Sent,
+                        reached: payload::Reached::Server,
+                        chat: Some(room.name()),
+                        sender: Some(&asker.user),
+                    };
+                    payload::message_status(fields, &status, &at)
+                });
+            }
         }
     }
 
     /// Whom a tracked message is for, unless they are too many to be named.
-    fn recipients(&self, outlet: &Outlet<'_, '_>, record: &Record) -> Vec<Recipient<'_>> {
+    fn list_recipients<'a>(
+        &'a self,
+        outlet: &Outlet<'_, '_>,
+        stamped: Stamped<'_>,
+        updated_at: Timestamp,
+        recipients: &mut Vec<Recipient<'a>>,
+    ) {
         let delivery = &outlet.desk.options.delivery;
         let limit = delivery.recipients_max;
-        if !record.is_tracked || !delivery.enabled || self.members.len() > limit.saturating_add(1) {
-            return Vec::new();
+        if !stamped.is_tracked || !delivery.enabled || self.members.len() > limit.saturating_add(1)
+        {
+            return;
         }
-        let updated_at = Timestamp::new(record.unix_ms);
         let others = self
             .members
             .keys()
-            .filter(|user| Some(*user) != record.user.as_ref());
-        let recipient = |user| Recipient {
+            .filter(|user| Some(*user) != stamped.user);
+        recipients.extend(others.map(|user| Recipient {
             user,
             status: Status::Sent,
             updated_at,
-        };
-        others.map(|user| recipient(&**user)).collect()
+        }));
     }
 }

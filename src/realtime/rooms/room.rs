@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
@@ -10,18 +11,18 @@ use super::RoomCtx;
 use super::dedupe::Recent;
 use super::history::{Bounds, Window};
 use super::members::{Crowd, Seat};
+use super::meta::Meta;
 use super::posting::First;
-use super::powers::Meta;
 use super::receipts::Receipts;
 use super::storage::Storage;
 use super::typing::Typists;
 use super::{Members, Room};
 use crate::id::UserId;
-use crate::realtime::mail::{Asker, InRoom, Leave, Letter};
-use crate::realtime::options::{Namespace, Standing, Who};
+use crate::realtime::mail::{Asker, InRoom, Joined, Leave, Letter};
+use crate::realtime::options::{Namespace, Roles, Standing, Who};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Record, Source};
-use crate::realtime::protocol::{self, Rejection, payload};
+use crate::realtime::protocol::{Rejection, payload};
 use crate::realtime::registry::HandlerError;
 use crate::realtime::writing::Audience;
 
@@ -100,24 +101,33 @@ impl RoomState {
     }
 
     pub(super) fn bounds(&self, outlet: &Outlet<'_, '_>) -> Bounds {
-        let history = &self.namespace(outlet).history;
+        let namespace = self.namespace(outlet);
+        let (history, retention) = (&namespace.history, &namespace.retention);
+        let ms = |age: Duration| match age.as_millis() {
+            0 => u64::MAX,
+            ms => u64::try_from(ms).unwrap_or(u64::MAX),
+        };
+        if !self.storage.is_stored() {
+            return Bounds {
+                size: history.size as usize,
+                ttl_ms: ms(history.ttl),
+                bytes: history.bytes,
+            };
+        }
+        // What the store keeps is here for as long, however long a member is away; and no longer.
+        let within = |own: usize, kept: u64| match kept {
+            0 => own,
+            kept => own.min(usize::try_from(kept).unwrap_or(usize::MAX)),
+        };
         Bounds {
-            size: history.size as usize,
-            ttl_ms: match history.ttl.as_millis() {
-                0 => u64::MAX,
-                ms => u64::try_from(ms).unwrap_or(u64::MAX),
-            },
-            bytes: history.bytes,
+            size: within(history.size as usize, retention.messages),
+            ttl_ms: ms(retention.age),
+            bytes: within(history.bytes, retention.bytes),
         }
     }
 
     /// Whether any of the list means this user.
-    pub(super) fn allows(
-        &self,
-        list: &[Who],
-        asker: &Asker,
-        roles: &crate::realtime::options::Roles,
-    ) -> bool {
+    pub(super) fn allows(&self, list: &[Who], asker: &Asker, roles: &Roles) -> bool {
         let standing = Standing {
             is_member: self.members.get(&asker.user).is_some_and(Seat::is_present),
             is_owner: self.meta.is_owner(&asker.user),
@@ -138,20 +148,14 @@ impl RoomState {
             Letter::Leave(Leave {
                 user,
                 connection,
+                number,
                 for_good,
                 ..
-            }) => {
-                self.leave(outlet, room, &user, connection, for_good);
-            }
+            }) => self.leave(outlet, room, &user, connection, Some(number), for_good),
             Letter::Post { post, .. } => self.post(outlet, room, &post.borrow()),
             Letter::Ephemeral { exclude, push, .. } => {
-                let who = (&*push.message_type, push.user.as_deref());
-                let payload = protocol::Members::parse(&push.payload);
-                let members = payload.expect("a push carries an object");
-                let audience = Audience::Everybody;
-                outlet.tell_room(room, who, audience, exclude, |fields| {
-                    fields.members(members)
-                });
+                let outbound = push.outbound(Some(room.name()), outlet.timestamp());
+                outlet.publish(Audience::Everybody, exclude, &outbound);
             }
             Letter::Typing {
                 user,
@@ -163,10 +167,21 @@ impl RoomState {
             }
             Letter::Info { asker, info, .. } => self.update_info(outlet, room, &asker, info),
             Letter::Receipt { asker, receipt, .. } => self.receipt(outlet, room, &asker, receipt),
-            Letter::Proved { user, offset, .. } => self.proved(outlet, room, &user, offset),
+            Letter::Proved {
+                user,
+                connection,
+                offset,
+                ..
+            } => self.proved(outlet, room, (&user, connection), offset),
+            Letter::Missed {
+                user, connection, ..
+            } => self.missed_some(&user, connection),
             Letter::Ask {
-                asker, question, ..
-            } => self.ask(outlet, room, &asker, *question),
+                asker,
+                roles,
+                question,
+                ..
+            } => self.ask(outlet, room, (&asker, &roles), *question),
             Letter::Run { asker, run, .. } => self.run(outlet, room, asker, run),
             Letter::Loaded { loaded, .. } => self.loaded(outlet, room, *loaded),
             Letter::Stored { stored, .. } => self.stored(outlet, room, stored),
@@ -290,7 +305,7 @@ fn new_epoch(random: u64) -> SmolStr {
 /// Says no to who wrote a letter about a room that is not there, or cannot be reached.
 pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection: Rejection) {
     match letter {
-        Letter::Join(join) => outlet.joined(crate::realtime::mail::Joined {
+        Letter::Join(join) => outlet.joined(Joined {
             room: join.room.clone(),
             asker: join.asker.clone(),
             number: join.number,
@@ -299,10 +314,9 @@ pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection:
             outcome: Err(rejection),
         }),
         Letter::Post { post, .. } => match &post.terms.source {
-            Source::Client {
-                has_asked: true, ..
-            }
-            | Source::Server => outlet.count(&rejection),
+            // Its joining was refused, and counted.
+            Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {}
+            Source::Server => outlet.count(&rejection),
             Source::Client { asker, .. } | Source::Handler { asker, .. } => {
                 outlet.refuse(asker, &rejection);
             }

@@ -1,13 +1,16 @@
 //! What a handler's work at a room's home is handed.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 
 use super::members::Seat;
 use super::room::RoomState;
 use super::{Members, Room};
 use crate::id::UserId;
 use crate::realtime::context::Exclude;
-use crate::realtime::mail::Asker;
+use crate::realtime::mail::{Asker, InRoom, Letter, Mail, Then};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Answer, Content, Post, Source, Terms};
 use crate::realtime::protocol::{Fields, Rejection};
@@ -132,15 +135,38 @@ impl<'r, 'c, 'a> RoomCtx<'r, 'c, 'a> {
     }
 
     /// Goes on at the connection whose message began this, if it is still there.
-    pub(in crate::realtime) fn go_on(&mut self, then: crate::realtime::mail::Then<()>) {
-        let letter = crate::realtime::mail::Letter::Continue {
+    pub(in crate::realtime) fn go_on(&mut self, then: Then<()>) {
+        let letter = Letter::Continue {
             asker: self.asker.clone(),
             then,
         };
         let shard = self.asker.connection.shard();
-        self.outlet
-            .context
-            .mail(shard, crate::realtime::Mail(letter));
+        self.outlet.context.mail(shard, Mail(letter));
+    }
+
+    /// Runs `work` on the service thread's runtime, where it may wait for I/O, then goes on here with
+    /// what it returned, whether the connection that began it is still there or not. A panic in `work`
+    /// is answered like one in the handler.
+    ///
+    /// If the service thread's queue is full the work is dropped and counted (`service_busy`). If the
+    /// room has gone meanwhile it is made again, where joining it would.
+    pub fn spawn<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(&mut RoomCtx<'_, '_, '_>, T) -> Result<(), HandlerError> + Send + 'static,
+    ) {
+        let (room, asker) = (self.room.clone(), self.asker.clone());
+        self.outlet.context.spawn(async move {
+            // What a panic leaves behind is dropped with the work.
+            let run = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(value) => InRoom(Box::new(move |room| then(room, value))),
+                Err(panic) => {
+                    let error = HandlerError::panicked(&*panic);
+                    InRoom(Box::new(move |_| Err(error)))
+                }
+            };
+            Mail(Letter::Run { room, asker, run })
+        });
     }
 
     pub(super) fn fail(&mut self, error: HandlerError) {

@@ -10,16 +10,16 @@ use super::Room;
 use super::delivery::Marks;
 use super::history::Window;
 use super::members::Seat;
-use super::powers::Meta;
+use super::meta::Meta;
+use super::posting::First;
 use super::room::{RoomState, turn_away};
 use crate::id::UserId;
 use crate::realtime::mail::{Letter, Mail};
+use crate::realtime::options::Create;
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Post, Record, Terms};
 use crate::realtime::protocol::{MessageId, Rejection};
-use crate::store::{
-    self, Append, Appended, Reply, Retention, Store, StoreBusy, StoreError, StoredRoom,
-};
+use crate::store::{Append, Appended, Reply, Retention, Store, StoreBusy, StoreError, StoredRoom};
 
 /// What a peer is told to wait if the store cannot take its message, milliseconds.
 pub(super) const RETRY_AFTER_MS: u64 = 1000;
@@ -42,7 +42,6 @@ pub(super) enum Storage {
 /// What waits for the store to commit messages.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    next_ticket: u64,
     queue: VecDeque<Waiting>,
 }
 
@@ -50,7 +49,6 @@ pub(super) struct Pending {
 enum Waiting {
     /// A message on its way into the store, and what became of it.
     Message {
-        ticket: u64,
         record: Box<Record>,
         terms: Box<Terms>,
         outcome: Option<Result<Appended, StoreError>>,
@@ -66,7 +64,8 @@ pub(in crate::realtime) struct Loaded(Result<Option<StoredRoom>, StoreError>);
 /// What became of a message that was to be stored.
 #[derive(Debug)]
 pub(in crate::realtime) struct Stored {
-    ticket: u64,
+    /// The message, as it was given to the store.
+    id: MessageId,
     outcome: Result<Appended, StoreError>,
 }
 
@@ -94,8 +93,11 @@ impl Storage {
         let waits = match (&*self, &letter) {
             (_, Letter::Loaded { .. } | Letter::Stored { .. }) => false,
             (Self::Loading(_), _) => true,
-            // The only news that follow a member's own messages.
-            (Self::Stored(pending), Letter::Leave(_)) => !pending.queue.is_empty(),
+            // What follows a member's own messages.
+            (
+                Self::Stored(pending),
+                Letter::Leave(_) | Letter::Typing { .. } | Letter::Ephemeral { .. },
+            ) => !pending.queue.is_empty(),
             (Self::Stored(_) | Self::Memory, _) => false,
         };
         if !waits {
@@ -134,6 +136,16 @@ impl Storage {
             );
         }
         is_loading
+    }
+
+    /// Tells the authors of messages that are not stored yet that the room is no more.
+    pub(super) fn abandon(&mut self, outlet: &mut Outlet<'_, '_>) {
+        let Self::Stored(pending) = self else { return };
+        for waiting in std::mem::take(&mut pending.queue) {
+            if let Waiting::Message { terms, .. } = waiting {
+                refuse(outlet, &terms, &Rejection::NotFound);
+            }
+        }
     }
 
     fn len(&self) -> usize {
@@ -194,52 +206,67 @@ impl RoomState {
             }
         };
         self.storage = Storage::Stored(Pending::default());
-        let is_new = stored.is_none();
-        if let Some(stored) = stored {
-            self.restore(outlet, stored);
-        }
         let mut letters = letters;
-        if is_new && !self.begin_stored(outlet, room, letters.front()) {
-            self.is_closed = true;
-            for letter in letters {
-                turn_away(outlet, &letter, Rejection::NotFound);
-            }
-            return;
+        match stored {
+            Some(stored) => self.restore(outlet, room, stored),
+            None => self.begin_stored(outlet, room, &mut letters),
         }
         while let Some(letter) = letters.pop_front() {
-            self.receive(outlet, room, letter);
+            if self.is_closed {
+                turn_away(outlet, &letter, Rejection::NotFound);
+            } else {
+                self.receive(outlet, room, letter);
+            }
         }
     }
 
-    /// A persistent room that the store does not know is made, if `first` may make it.
+    /// A persistent room that the store does not know is made by the first letter that may make it.
+    /// Those before it are told that there is no such room.
     fn begin_stored(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        first: Option<&Letter>,
-    ) -> bool {
-        let is_on_demand =
-            self.namespace(outlet).create == crate::realtime::options::Create::OnDemand;
-        let makes = match first {
-            Some(Letter::Ask { question, .. }) => question.makes_room(),
-            Some(Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. }) => is_on_demand,
-            _ => false,
-        };
-        if makes {
-            let (epoch, meta) = (self.epoch.clone(), self.meta.to_json());
-            outlet.tell_store(|store| store.create_room(room.name(), &epoch, &meta));
-            let retention = &self.namespace(outlet).retention;
-            let retention = Retention {
-                messages_max: retention.messages,
-                age_ms_max: u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX),
-                bytes_max: retention.bytes,
+        letters: &mut VecDeque<Letter>,
+    ) {
+        let is_on_demand = self.namespace(outlet).create == Create::OnDemand;
+        while let Some(letter) = letters.front() {
+            let makes = match letter {
+                Letter::Ask { question, .. } => question.makes_room(),
+                Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. } => is_on_demand,
+                _ => false,
             };
-            outlet.tell_store(|store| store.set_retention(room.name(), retention));
+            if makes {
+                return self.make_stored(outlet, room);
+            }
+            turn_away(outlet, letter, Rejection::NotFound);
+            letters.pop_front();
         }
-        makes
+        self.is_closed = true;
     }
 
-    fn restore(&mut self, outlet: &mut Outlet<'_, '_>, stored: StoredRoom) {
+    /// Has the store make the room as it is here, without messages.
+    fn make_stored(&self, outlet: &mut Outlet<'_, '_>, room: &Room) {
+        let (epoch, meta) = (self.epoch.clone(), self.meta.to_json());
+        outlet.tell_store(|store| store.create_room(room.name(), &epoch, &meta));
+        let retention = self.retention(outlet);
+        outlet.tell_store(|store| store.set_retention(room.name(), retention));
+    }
+
+    fn retention(&self, outlet: &Outlet<'_, '_>) -> Retention {
+        let retention = &self.namespace(outlet).retention;
+        Retention {
+            messages_max: retention.messages,
+            age_ms_max: u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX),
+            bytes_max: retention.bytes,
+        }
+    }
+
+    fn restore(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, stored: StoredRoom) {
+        let retention = self.retention(outlet);
+        if stored.retention != retention {
+            // The configuration is another than when the room was made.
+            outlet.tell_store(|store| store.set_retention(room.name(), retention));
+        }
         self.epoch = stored.epoch.into();
         if let Some(meta) = Meta::from_json(&stored.meta) {
             self.meta = meta;
@@ -257,7 +284,7 @@ impl RoomState {
                 continue;
             };
             if let (Some(user), Some(id)) = (&record.user, &record.client_message_id) {
-                let first = super::posting::First {
+                let first = First {
                     id: record.id,
                     offset,
                     unix_ms: record.unix_ms,
@@ -294,9 +321,8 @@ impl RoomState {
         let Storage::Stored(pending) = &mut self.storage else {
             return;
         };
-        let ticket = pending.next_ticket;
         let is_full = pending.queue.len() >= WAITING_MAX;
-        let name = room.clone();
+        let (name, id) = (room.clone(), record.id);
         let asked = if is_full {
             Err(StoreBusy)
         } else {
@@ -304,16 +330,14 @@ impl RoomState {
                 |store| store.append(append),
                 move |outcome| Letter::Stored {
                     room: name,
-                    stored: Stored { ticket, outcome },
+                    stored: Stored { id, outcome },
                 },
             )
         };
         if asked.is_err() {
             return refuse(outlet, &terms, &unavailable());
         }
-        pending.next_ticket += 1;
         pending.queue.push_back(Waiting::Message {
-            ticket,
             record: Box::new(record),
             terms: Box::new(terms),
             outcome: None,
@@ -327,8 +351,8 @@ impl RoomState {
         };
         let answered = pending.queue.iter_mut().find_map(|waiting| match waiting {
             Waiting::Message {
-                ticket, outcome, ..
-            } if *ticket == stored.ticket => Some(outcome),
+                record, outcome, ..
+            } if record.id == stored.id => Some(outcome),
             _ => None,
         });
         if let Some(outcome) = answered {
@@ -336,6 +360,9 @@ impl RoomState {
         }
         while let Some(waiting) = self.next_waiting() {
             match waiting {
+                Waiting::Letter(letter) if self.is_closed => {
+                    turn_away(outlet, &letter, Rejection::NotFound);
+                }
                 Waiting::Letter(letter) => self.receive_now(outlet, room, letter),
                 Waiting::Message {
                     record,
@@ -371,7 +398,7 @@ impl RoomState {
         match outcome {
             Ok(appended) if appended.is_repeat => {
                 outlet.desk.counts.repeats += 1;
-                let first = super::posting::First {
+                let first = First {
                     id: MessageId::from_u128(appended.id),
                     offset: appended.offset,
                     unix_ms: appended.unix_ms,
@@ -381,65 +408,22 @@ impl RoomState {
             }
             Ok(appended) => {
                 record.unix_ms = appended.unix_ms;
-                self.commit(outlet, room, record, terms, Some(appended.offset));
+                if appended.offset != self.window.head() + 1 {
+                    // A message that was refused is in the store all the same: its disk failed in the
+                    // middle of a commit. Nobody recovers over what was never published.
+                    self.window = Window::new(appended.offset);
+                }
+                self.commit(outlet, room, record, terms, appended.offset);
             }
             Err(error) => {
                 tracing::warn!(%room, %error, "a message cannot be stored");
+                if error == StoreError::UnknownRoom {
+                    // The store was full or busy when it was to make the room.
+                    self.make_stored(outlet, room);
+                    self.remember_members(outlet, room);
+                }
                 refuse(outlet, terms, &unavailable());
             }
-        }
-    }
-
-    /// Has the store remember a member of a persistent room.
-    pub(super) fn remember_member(
-        &mut self,
-        outlet: &mut Outlet<'_, '_>,
-        room: &Room,
-        user: &UserId,
-    ) {
-        if self.storage.is_stored() {
-            outlet.tell_store(|store| store.set_member(room.name(), user, 0));
-        }
-    }
-
-    /// Ends a user's lasting membership.
-    pub(super) fn forget_member(
-        &mut self,
-        outlet: &mut Outlet<'_, '_>,
-        room: &Room,
-        user: &UserId,
-    ) {
-        let Some(seat) = self.members.get_mut(user) else {
-            return;
-        };
-        if !std::mem::take(&mut seat.is_listed) {
-            return;
-        }
-        if !seat.is_present() {
-            self.members.remove(user);
-        }
-        if self.storage.is_stored() {
-            outlet.tell_store(|store| store.remove_member(room.name(), user));
-        } else {
-            outlet.tell_home(user, room, false);
-        }
-    }
-
-    /// Has the store remember how far members have got.
-    pub(super) fn store_marks(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room) {
-        let users = std::mem::take(&mut self.receipts.unstored);
-        let seats = users
-            .into_iter()
-            .filter_map(|user| Some((self.members.get(&user)?.marks, user)));
-        let marks: Vec<_> = seats
-            .map(|(marks, user)| store::Marks {
-                user: (*user).into(),
-                delivered: marks.delivered(),
-                read: marks.read(),
-            })
-            .collect();
-        if !marks.is_empty() && self.storage.is_stored() {
-            outlet.tell_store(|store| store.set_marks(room.name(), marks));
         }
     }
 }
@@ -462,7 +446,10 @@ impl Outlet<'_, '_> {
     ) -> Result<(), StoreBusy> {
         let store = self.desk.store.as_ref().ok_or(StoreBusy)?;
         let reply = ask(store)?;
-        self.context.spawn(async move { Mail(letter(reply.await)) });
+        // An answer that was lost would keep the room waiting for ever. The store's queue bounds how
+        // many there are.
+        self.context
+            .spawn_patiently(async move { Mail(letter(reply.await)) });
         Ok(())
     }
 
@@ -479,16 +466,5 @@ impl Outlet<'_, '_> {
             Ok(reply) => drop(reply),
             Err(StoreBusy) => tracing::warn!("the store is busy: a change was not stored"),
         }
-    }
-
-    /// Tells a user's home of a membership that lasts and that no store knows.
-    pub(in crate::realtime) fn tell_home(&mut self, user: &UserId, room: &Room, is_member: bool) {
-        let letter = Letter::Lasting {
-            user: user.clone(),
-            room: room.clone(),
-            is_member,
-        };
-        let home = self.context.home(user);
-        self.context.mail(home, Mail(letter));
     }
 }

@@ -33,8 +33,14 @@ impl Typists {
         self.0.is_empty()
     }
 
-    pub(super) fn remove(&mut self, user: &str) {
-        self.0.remove(user);
+    /// A member has left, and with it what it typed.
+    pub(super) fn depart(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, user: &UserId) {
+        if let Some(mut typist) = self.0.remove(user)
+            && typist.told
+        {
+            typist.is_typing = false;
+            typist.tell(outlet, room, user);
+        }
     }
 
     /// A member says whether it types. Told at once if the room was told nothing of the member

@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::super::{PresenceOptions, RealtimeOptions};
+use super::super::{Namespace, PresenceOptions, RealtimeOptions};
 use super::world::World;
-use super::{trusting, world};
+use super::{call, connect, server, subscribe, trusting, v1, world};
+use crate::testing::{Client, TestServer};
 
 fn actions(messages: &[Value]) -> Vec<(&str, u64)> {
     let presence = messages.iter().filter(|m| m["type"] == "presence");
@@ -204,4 +207,289 @@ fn typing_is_told_once_a_second_and_ends_by_itself() {
     world.say(ann, r#"{"type":"typing"}"#);
     assert_eq!(world.next(ann)["code"], "invalid_message");
     world.end();
+}
+
+fn presence(options: PresenceOptions) -> RealtimeOptions {
+    RealtimeOptions {
+        presence: options,
+        ..trusting()
+    }
+}
+
+fn namespace(namespace: Namespace) -> RealtimeOptions {
+    RealtimeOptions {
+        namespaces: vec![namespace],
+        ..trusting()
+    }
+}
+
+/// A client that is told who is in room `r`.
+fn watcher(server: &TestServer, user: &str) -> Client {
+    let client = v1(server, user);
+    let answer = subscribe(&client, json!({"topic": "r", "presence": true}));
+    assert_eq!(answer["topic"], "r");
+    client
+}
+
+/// What presence has told a client: the action, and whom or how many it is about.
+fn told(client: &Client) -> Vec<(String, String)> {
+    let all = client.receive_all_of("presence").into_iter();
+    all.map(|message| {
+        let (body, user) = (&message["data"], message["user_id"].as_str());
+        let about = user.map_or_else(|| body["count"].to_string(), str::to_owned);
+        (body["action"].as_str().unwrap().to_owned(), about)
+    })
+    .collect()
+}
+
+fn is(action: &str, about: &str) -> (String, String) {
+    (action.to_owned(), about.to_owned())
+}
+
+#[test]
+fn req_4_11_who_comes_back_in_time_has_not_been_away() {
+    for shards in [1, 2, 3] {
+        let server = server(
+            shards,
+            presence(PresenceOptions {
+                leave_delay: Duration::from_secs(5),
+                ..PresenceOptions::default()
+            }),
+        );
+        let ann = watcher(&server, "ann");
+        let bob = watcher(&server, "bob");
+        assert_eq!(told(&ann), [is("snapshot", "1"), is("join", "bob")]);
+        bob.disconnect();
+        server.advance(Duration::from_secs(4));
+        assert_eq!(told(&ann), []);
+        let bob = watcher(&server, "bob");
+        assert_eq!(told(&bob), [is("snapshot", "2")]);
+        server.advance(Duration::from_secs(20));
+        assert_eq!(told(&ann), [], "neither left nor joined");
+        bob.disconnect();
+        server.advance(Duration::from_secs(4));
+        assert_eq!(told(&ann), []);
+        server.advance(Duration::from_secs(2));
+        assert_eq!(told(&ann), [is("leave", "bob")]);
+        // Who says so leaves at once, and so does who is sent away.
+        let bob = watcher(&server, "bob");
+        bob.send(json!({"type": "unsubscribe", "data": {"topic": "r"}}));
+        assert_eq!(told(&ann), [is("join", "bob"), is("leave", "bob")]);
+        server.end();
+    }
+}
+
+#[test]
+fn who_is_sent_away_within_the_delay_has_left() {
+    let server = server(
+        2,
+        presence(PresenceOptions {
+            leave_delay: Duration::from_secs(60),
+            ..PresenceOptions::default()
+        }),
+    );
+    let ann = watcher(&server, "ann");
+    let owner = v1(&server, "owner");
+    call(&owner, "room.create", json!({"room_id": "s"})).unwrap();
+    let watch = json!({"topic": "s", "presence": true});
+    let bob = v1(&server, "bob");
+    for client in [&ann, &bob] {
+        subscribe(client, watch.clone());
+    }
+    bob.disconnect();
+    ann.forget();
+    call(
+        &owner,
+        "room.kick",
+        json!({"room_id": "s", "user_id": "bob"}),
+    )
+    .unwrap();
+    assert_eq!(told(&ann), [is("leave", "bob")]);
+    server.end();
+}
+
+#[test]
+fn what_members_say_of_themselves_is_told_and_kept() {
+    for shards in [1, 3] {
+        let server = server(shards, trusting());
+        let ann = watcher(&server, "ann");
+        let bob = v1(&server, "bob");
+        subscribe(&bob, json!({"topic": "r", "info": {"name": "Bob"}}));
+        ann.forget();
+        let update = |info: Value| {
+            json!({"type": "presence", "id": 1, "data":
+            {"action": "update", "room_id": "r", "info": info}})
+        };
+        bob.send(update(json!({"name": "Rob"})));
+        let heard = ann.receive();
+        let expected =
+            json!({"action": "update", "user": {"user_id": "bob", "info": {"name": "Rob"}}});
+        assert_eq!(heard["data"], expected);
+        bob.expect_nothing();
+        subscribe(&bob, json!({"topic": "r", "info": {"name": "Rob"}}));
+        assert_eq!(told(&ann), [], "the same as before");
+        subscribe(&bob, json!({"topic": "r", "info": {"name": "Bert"}}));
+        assert_eq!(told(&ann), [is("update", "bob")]);
+        ann.send(json!({"type": "presence", "data": {"action": "query", "room_id": "r"}}));
+        assert_eq!(
+            ann.receive()["data"]["users"][1]["info"],
+            json!({"name": "Bert"})
+        );
+        for bad in [json!([]), json!("x"), Value::Null] {
+            bob.send(update(bad));
+            assert_eq!(bob.receive()["data"]["code"], "invalid_message");
+        }
+        bob.send(update(json!({"x": "x".repeat(2000)})));
+        assert_eq!(bob.receive()["data"]["code"], "payload_too_large");
+        ann.expect_nothing();
+        server.end();
+    }
+}
+
+#[test]
+fn a_query_goes_through_all_members_in_pages() {
+    let server = server(2, trusting());
+    let ann = watcher(&server, "user-00");
+    let mut clients = Vec::new();
+    for number in 1..10 {
+        clients.push(watcher(&server, &format!("user-{number:02}")));
+    }
+    ann.forget();
+    let (mut names, mut cursor, mut pages) = (Vec::new(), Value::Null, 0);
+    loop {
+        let data = json!({"action": "query", "room_id": "r", "limit": 4, "cursor": cursor});
+        ann.send(json!({"type": "presence", "id": "q", "data": data}));
+        let page = ann.receive();
+        assert_eq!(
+            (&page["id"], &page["data"]["count"]),
+            (&json!("q"), &json!(10))
+        );
+        let users = page["data"]["users"].as_array().unwrap();
+        names.extend(
+            users
+                .iter()
+                .map(|user| user["user_id"].as_str().unwrap().to_owned()),
+        );
+        (pages, cursor) = (pages + 1, page["data"]["next_cursor"].clone());
+        if cursor.is_null() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (0..10).map(|n| format!("user-{n:02}")).collect();
+    assert_eq!((names, pages), (expected, 3));
+    server.end();
+}
+
+#[test]
+fn members_who_say_much_are_told_in_parts() {
+    let server = server(
+        2,
+        presence(PresenceOptions {
+            info_bytes_max: 20_000,
+            ..PresenceOptions::default()
+        }),
+    );
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let client = v1(&server, &format!("user-{number}"));
+        let info = json!({"x": "x".repeat(19_000)});
+        subscribe(&client, json!({"topic": "r", "info": info}));
+        clients.push(client);
+    }
+    let late = watcher(&server, "late");
+    assert_eq!(
+        told(&late),
+        [is("count", "11")],
+        "their names would not fit"
+    );
+    let page = call(&late, "room.members", json!({"room_id": "r"})).unwrap();
+    assert_eq!(page["members"].as_array().unwrap().len(), 7);
+    let rest = json!({"room_id": "r", "cursor": page["next_cursor"]});
+    let rest = call(&late, "room.members", rest).unwrap();
+    assert_eq!(rest["members"].as_array().unwrap().len(), 4);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    server.end();
+}
+
+#[test]
+fn a_namespace_may_tell_less_of_who_is_there() {
+    for shards in [1, 3] {
+        let quiet = server(
+            shards,
+            namespace(Namespace {
+                join_leave: false,
+                ..Namespace::default()
+            }),
+        );
+        let ann = watcher(&quiet, "ann");
+        let bob = watcher(&quiet, "bob");
+        assert_eq!(told(&bob), [is("snapshot", "2")]);
+        bob.disconnect();
+        assert_eq!(told(&ann), [is("snapshot", "1")]);
+        quiet.end();
+
+        let silent = server(
+            shards,
+            namespace(Namespace {
+                presence: false,
+                ..Namespace::default()
+            }),
+        );
+        let ann = watcher(&silent, "ann");
+        let bob = watcher(&silent, "bob");
+        for data in [
+            json!({"action": "query", "room_id": "r"}),
+            json!({"action": "update", "room_id": "r", "info": {}}),
+        ] {
+            bob.send(json!({"type": "presence", "data": data}));
+            assert_eq!(bob.expect("error")["data"]["code"], "forbidden");
+        }
+        bob.disconnect();
+        assert_eq!(told(&ann), []);
+        silent.end();
+    }
+}
+
+#[test]
+fn presence_is_for_subscriptions_that_ask_for_it() {
+    let server = server(3, trusting());
+    let (ann, bob) = (watcher(&server, "ann"), v1(&server, "bob"));
+    subscribe(&bob, json!({"topic": "r"}));
+    let eve = v1(&server, "eve");
+    subscribe(&eve, json!({"topic": "r"}));
+    assert_eq!(told(&bob), []);
+    assert_eq!(told(&ann).len(), 3);
+    subscribe(&bob, json!({"topic": "r", "presence": true}));
+    assert_eq!(told(&bob), [is("snapshot", "3")]);
+    assert_eq!(told(&ann), [], "who asks again was there");
+    subscribe(&ann, json!({"topic": "r", "presence": false}));
+    eve.disconnect();
+    assert_eq!((told(&bob), told(&ann)), (vec![is("leave", "eve")], vec![]));
+    // The paths of the other profiles have it, or have it not.
+    let flat = connect(&server, "/ws", "flat");
+    let room = connect(&server, "/ws/lobby", "room");
+    assert_eq!(flat.receive_all_of("presence").len(), 2);
+    assert_eq!(room.receive_all_of("presence").len(), 1);
+    let message = connect(&server, "/api/v1/ws", "message");
+    message.send(json!({"type": "chat", "message": {"chat_id": "lobby", "content": "hi"}}));
+    assert_eq!(message.receive_all_of("presence"), [Value::Null; 0]);
+    server.end();
+}
+
+#[test]
+fn who_types_and_leaves_types_no_more() {
+    // The room used to be left with somebody who types for ever.
+    for shards in [1, 3] {
+        let server = server(shards, trusting());
+        let (ann, bob) = (watcher(&server, "ann"), v1(&server, "bob"));
+        subscribe(&bob, json!({"topic": "r"}));
+        bob.send(json!({"type": "typing", "data": {"room_id": "r", "is_typing": true}}));
+        ann.forget();
+        bob.disconnect();
+        let all = ann.receive_all();
+        let types: Vec<&Value> = all.iter().map(|m| &m["type"]).collect();
+        assert_eq!(types, ["typing", "presence"]);
+        assert_eq!(all[0]["data"]["is_typing"], false);
+        server.end();
+    }
 }

@@ -5,14 +5,18 @@
 //! publish or by mail. Each subscriber is due exactly the messages that reach its shard while it is
 //! subscribed, in that order, once. Order per publisher and order per topic follow from it.
 
+mod arrivals;
+mod peer;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::payload;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Format, Formats, Options, Proof, SlowPolicy, codes};
-use crate::ws::{CloseCode, Opcode, server_header_bytes};
+use crate::shard::{Formats, Options, Proof, SlowPolicy, codes};
+use crate::ws::{CloseCode, Opcode};
+use peer::{Barrier, Joined, Peer, forgive};
 
 /// The oracle, as the world, the applications and the drivers share it.
 pub(super) type SharedOracle = Rc<RefCell<Oracle>>;
@@ -42,75 +46,6 @@ struct Message {
     published: Option<(ShardId, usize)>,
     /// It acknowledges that a subscription has ended: topic, and which of its client's it was.
     ends: Option<(Topic, usize)>,
-}
-
-/// A message that a client is due.
-#[derive(Clone, Copy, Debug)]
-struct Due {
-    message: MessageId,
-    /// How many messages had become due to the client before it.
-    place: u64,
-    /// Which of the client's subscriptions to the topic it belongs to.
-    subscription: usize,
-    /// It may be missing, because the connection was slow or is gone.
-    optional: bool,
-}
-
-/// What is known of one client's subscription, present or past.
-#[derive(Debug, Default)]
-struct Lag {
-    /// `lagged` callbacks, each of which allows one gap.
-    reports: usize,
-    missed_bytes: u64,
-    gaps: usize,
-    gap_bytes: u64,
-}
-
-/// A barrier of which the application has not been told.
-#[derive(Clone, Copy, Debug)]
-struct Barrier {
-    proof: Proof,
-    /// How many messages had become due to the client before it.
-    place: u64,
-}
-
-/// A subscription by way of the topic's home: all that the home publishes from some message on.
-#[derive(Clone, Copy, Debug)]
-struct Joined {
-    home: ShardId,
-    /// So many of the home's publications are not for it any more.
-    next: usize,
-}
-
-/// What is known of one client's connection.
-#[derive(Debug)]
-struct Peer {
-    id: ConnectionId,
-    user: String,
-    compressed: bool,
-    open: bool,
-    closing: bool,
-    close: Option<CloseCode>,
-    /// An owned send is in flight.
-    blocked: bool,
-    /// It was, at some time.
-    was_blocked: bool,
-    topics: BTreeSet<Topic>,
-    joined: BTreeMap<Topic, Joined>,
-    due: BTreeMap<Channel, VecDeque<Due>>,
-    /// How many messages have become due.
-    due_count: u64,
-    /// By token.
-    barriers: BTreeMap<u64, Barrier>,
-    /// So many of the first messages were taken by the kernel: not even a slow peer may miss them.
-    written: u64,
-    /// Published on another shard while subscribed here: the mail is due.
-    on_its_way: BTreeSet<(Topic, MessageId)>,
-    lags: BTreeMap<Topic, Lag>,
-    /// Subscriptions that have ended.
-    ended: BTreeMap<Topic, usize>,
-    /// Sequence number of the client's last message that was handled.
-    heard: u64,
 }
 
 /// All that is known.
@@ -431,32 +366,6 @@ impl Oracle {
         }
     }
 
-    /// Panics unless a client has received the first `place` messages, but for gaps of which the
-    /// application was told.
-    fn assert_got(&self, client: usize, place: u64) {
-        let peer = &self.peers[&client];
-        for (&channel, due) in &peer.due {
-            let is_missed = |due: &&Due| due.place < place && !due.optional;
-            let Some(missed) = due.iter().find(is_missed) else {
-                continue;
-            };
-            let may_be_missed = match channel {
-                Channel::Private => false,
-                _ if self.options.slow_policy == SlowPolicy::Disconnect => false,
-                Channel::Topic(EVERYBODY) => peer.was_blocked,
-                // The gap itself is counted when something behind it arrives.
-                Channel::Topic(topic) => {
-                    let lag = peer.lags.get(&topic);
-                    lag.is_some_and(|lag| lag.gaps < lag.reports)
-                }
-            };
-            assert!(
-                may_be_missed,
-                "client {client} is said to have got message {missed:?} of {channel:?}"
-            );
-        }
-    }
-
     /// The server handles a client's message.
     pub(super) fn heard(&mut self, client: usize, shard: ShardId, sequence: u64) {
         self.messages_in[shard.index()] += 1;
@@ -468,102 +377,6 @@ impl Oracle {
             "messages of client {client} are out of order"
         );
         peer.heard = sequence;
-    }
-
-    /// A client has received a message.
-    pub(super) fn received(&mut self, client: usize, opcode: Opcode, bytes: &[u8]) {
-        self.received += 1;
-        let id = payload::id_of(bytes);
-        let message = self.messages[id];
-        let channel = message.channel;
-        let mut expected = payload::compose(id, message.bytes).1;
-        if let Channel::Topic(topic) = channel
-            && payload::is_encoded(id)
-        {
-            expected.push(payload::mark_of(payload::format_of(client, topic)));
-        }
-        assert_eq!(
-            (message.opcode, &*expected),
-            (opcode, bytes),
-            "message {id} is not what was sent"
-        );
-        let due = self.peer(client).due.entry(channel).or_default();
-        let next = due.front().copied();
-        let Some(place) = due.iter().position(|due| due.message == id) else {
-            panic!(
-                "client {client} got message {id} of {channel:?}, which is not due; next due: {next:?}"
-            );
-        };
-        let got = due[place];
-        let mut skipped: Vec<Due> = due.drain(..=place).take(place).collect();
-        if channel != Channel::Private && got.optional {
-            // What a slow peer gives up is the end of a subscription, never something before it.
-            let same = skipped
-                .iter_mut()
-                .filter(|due| due.subscription == got.subscription);
-            same.for_each(|due| due.optional = false);
-        }
-        self.allow_gap(client, channel, &skipped);
-        if let Some((topic, ended)) = message.ends {
-            self.subscription_ended(client, topic, ended);
-        }
-    }
-
-    /// A client has seen that its subscription has ended: nothing of it is due any more.
-    fn subscription_ended(&mut self, client: usize, topic: Topic, ended: usize) {
-        let due = self
-            .peer(client)
-            .due
-            .entry(Channel::Topic(topic))
-            .or_default();
-        let count = due.partition_point(|due| due.subscription < ended);
-        let missing: Vec<Due> = due.drain(..count).collect();
-        self.allow_gap(client, Channel::Topic(topic), &missing);
-    }
-
-    /// A client has received the close frame: nothing is due any more.
-    pub(super) fn close_seen(&mut self, client: usize, code: Option<CloseCode>) {
-        let peer = self.peer(client);
-        let said = peer
-            .close
-            .expect("the application hears of a close before the peer");
-        assert_eq!(said.is_sendable().then_some(said), code);
-        let channels: Vec<Channel> = peer.due.keys().copied().collect();
-        for channel in channels {
-            self.nothing_due(client, channel);
-        }
-    }
-
-    /// All that was sent has been read by everybody.
-    pub(super) fn settled(&mut self) {
-        let open = self.peers.iter().filter(|(_, peer)| peer.open);
-        let open: Vec<usize> = open.map(|(&client, _)| client).collect();
-        for client in open {
-            let channels: Vec<Channel> = self.peers[&client].due.keys().copied().collect();
-            for channel in channels {
-                self.nothing_due(client, channel);
-            }
-            let barriers = &self.peers[&client].barriers;
-            assert!(
-                barriers.is_empty(),
-                "client {client} never passes {barriers:?}"
-            );
-            let on_its_way = &self.peers[&client].on_its_way;
-            assert!(
-                on_its_way.is_empty(),
-                "never mailed to client {client}: {on_its_way:?}"
-            );
-            for (&topic, joined) in &self.peers[&client].joined {
-                let published = self.published.get(&(joined.home, topic));
-                let format = payload::format_of(client, topic);
-                let next = published.and_then(|published| joined.next_of(published, format));
-                assert_eq!(
-                    next, None,
-                    "client {client} has joined {topic} and misses it"
-                );
-            }
-        }
-        assert_eq!(self.mails_due, 0, "mails are lost");
     }
 
     /// Nobody is left.
@@ -606,98 +419,6 @@ impl Oracle {
     pub(super) fn opened_count(&self) -> usize {
         self.peers.len()
     }
-
-    fn nothing_due(&mut self, client: usize, channel: Channel) {
-        let due = self.peer(client).due.remove(&channel).unwrap_or_default();
-        self.allow_gap(client, channel, Vec::from(due).as_slice());
-    }
-
-    /// Panics unless the client may miss these messages.
-    fn allow_gap(&mut self, client: usize, channel: Channel, skipped: &[Due]) {
-        let required: Vec<MessageId> = skipped
-            .iter()
-            .filter(|due| !due.optional)
-            .map(|due| due.message)
-            .collect();
-        if required.is_empty() {
-            return;
-        }
-        let Channel::Topic(topic) = channel else {
-            panic!("client {client} misses private messages {required:?}");
-        };
-        assert_ne!(
-            self.options.slow_policy,
-            SlowPolicy::Disconnect,
-            "client {client} misses {required:?} of topic {topic}"
-        );
-        self.gaps += 1;
-        let bytes = required.iter().map(|&id| {
-            let mark = usize::from(payload::is_encoded(id));
-            let bytes = payload::bytes_of(id, self.messages[id].bytes) + mark;
-            (server_header_bytes(bytes) + bytes) as u64
-        });
-        let bytes: u64 = bytes.sum();
-        let peer = self.peer(client);
-        if topic == EVERYBODY {
-            assert!(
-                peer.was_blocked,
-                "client {client}, never slow, misses {required:?} of everybody"
-            );
-            return;
-        }
-        let lag = peer.lags.entry(topic).or_default();
-        lag.gaps += 1;
-        lag.gap_bytes += bytes;
-        assert!(
-            lag.gaps <= lag.reports && (peer.compressed || lag.gap_bytes <= lag.missed_bytes),
-            "client {client} misses {required:?} of topic {topic}, unreported: {lag:?}"
-        );
-    }
-}
-
-impl Joined {
-    /// The place, among what the home has published, of the next message that is due in `format`.
-    fn next_of(&self, published: &[MessageId], format: Format) -> Option<usize> {
-        let is_for = |&place: &usize| payload::formats_of(published[place]).contains(format);
-        (self.next..published.len()).find(is_for)
-    }
-}
-
-impl Peer {
-    /// What a slow peer's topics still owe it is dropped with the subscriptions.
-    fn end_subscriptions(&mut self, is_passed: bool) {
-        self.on_its_way.clear();
-        self.topics.clear();
-        self.joined.clear();
-        if self.blocked || is_passed {
-            let topics = self
-                .due
-                .iter_mut()
-                .filter(|(channel, _)| **channel != Channel::Private);
-            topics.for_each(|(_, due)| forgive(due, self.written));
-        }
-    }
-
-    fn push(&mut self, channel: Channel, message: MessageId, optional: bool) {
-        let subscription = match channel {
-            Channel::Private => 0,
-            Channel::Topic(topic) => self.ended.get(&topic).copied().unwrap_or_default(),
-        };
-        let due = Due {
-            message,
-            place: self.due_count,
-            subscription,
-            optional,
-        };
-        self.due_count += 1;
-        self.due.entry(channel).or_default().push_back(due);
-    }
-}
-
-/// Lets messages be missing, but for those that are written.
-fn forgive(due: &mut VecDeque<Due>, written: u64) {
-    let unwritten = due.iter_mut().filter(|due| due.place >= written);
-    unwritten.for_each(|due| due.optional = true);
 }
 
 /// To whom a private message is sent.
