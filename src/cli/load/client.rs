@@ -351,7 +351,8 @@ impl Core {
         Ok(())
     }
 
-    fn hand_over(&mut self) {
+    /// Hands over the latencies of what has come: when a period is over, and before the thread ends.
+    pub(crate) fn hand_over(&mut self) {
         let gauge = &self.shared.gauges[self.share.index];
         let is_measuring = self.epoch % 2 == 1;
         self.latencies

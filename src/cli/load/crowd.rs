@@ -356,7 +356,10 @@ fn run<M: Mode>(mut core: Core, mut mode: M, orders: &Receiver<Command>) -> Resu
                 }
                 Ok(command) => mode.command(&mut core, command)?,
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    core.hand_over();
+                    return Ok(());
+                }
             }
         }
         if core.shared().has_failed() {
