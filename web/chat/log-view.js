@@ -6,6 +6,8 @@ import { arrange, avatar, button, byId, dayName, element, Nodes, quoted, timeEle
 const AT_END_PX = 80;
 /** Nearer to the first line than this, older ones are fetched. */
 const AT_START_PX = 120;
+/** Keys by which a reader leaves the end. */
+const UP_KEYS = new Set(["Home", "PageUp", "ArrowUp"]);
 /** Messages of one person within this time stand under one name. */
 const GROUP_MS = 5 * 60_000;
 
@@ -18,6 +20,8 @@ export class LogView {
   /** Whether the reader is at the end, and is to stay there when lines come or the window shrinks. */
   #following = true;
   #last = null;
+  /** Where the reader was at the last look. */
+  #top = 0;
 
   /** `onDone()`: what was done in the log is done, the reader may go on writing. */
   constructor(me, onDone) {
@@ -28,6 +32,9 @@ export class LogView {
       onDone();
     });
     this.#log.addEventListener("scroll", () => this.#scrolled());
+    // Before anything has moved: a line that comes now must not hold the reader back.
+    this.#log.addEventListener("keydown", ({ key }) => UP_KEYS.has(key) && this.#leave());
+    this.#log.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#leave(), { passive: true });
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#log);
   }
 
@@ -35,6 +42,10 @@ export class LogView {
     this.#log.scrollTop = this.#log.scrollHeight;
     this.#following = true;
     this.#toEnd.hidden = true;
+  }
+
+  #leave() {
+    if (this.#log.scrollTop > 0) this.#following = false;
   }
 
   show(room) {
@@ -67,7 +78,11 @@ export class LogView {
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    const below = scrollHeight - scrollTop - clientHeight;
+    // Who goes up has left, however slowly the page moves.
+    const isUp = scrollTop < this.#top;
+    this.#top = scrollTop;
+    this.#following = below < 1 || (below < AT_END_PX && !isUp);
     if (this.#following) this.#toEnd.hidden = true;
     if (scrollTop < AT_START_PX && !this.#following) this.#room?.past.loadMore();
   }
