@@ -61,7 +61,10 @@ export class Room {
     const data = { topic: this.id, presence: true, info: this.#me.info };
     if (this.#epoch) data.recover = { epoch: this.#epoch, offset: this.#offset };
     try {
+      const said = JSON.stringify(data.info);
       const answer = await this.#connection.request({ type: "subscribe", data });
+      // A name that was given meanwhile has been told to the rooms that one was in by then.
+      if (JSON.stringify(this.#me.info) !== said) this.introduce();
       await this.#joined(answer.data);
     } catch (error) {
       if (error.code === "disconnected") this.state = "away";
@@ -69,6 +72,12 @@ export class Room {
       else this.expelled(error);
     }
     this.#onChange();
+  }
+
+  /** Tells the room what one is called now. */
+  introduce() {
+    const data = { action: "update", info: this.#me.info };
+    this.#connection.send({ type: "presence", room_id: this.id, data });
   }
 
   async #joined({ epoch, offset, recovered, members }) {

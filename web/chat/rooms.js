@@ -133,8 +133,7 @@ export class Rooms {
   /** Tells all rooms what one is called now. */
   renamed() {
     for (const room of this.joined.filter(({ state }) => state === "joined")) {
-      const data = { action: "update", info: this.#me.info };
-      this.#connection.send({ type: "presence", room_id: room.id, data });
+      room.introduce();
     }
   }
 
