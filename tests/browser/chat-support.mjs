@@ -1,5 +1,6 @@
 // What the tests of the chat page do beside the page.
 
+import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Tab } from "./support.mjs";
@@ -61,9 +62,9 @@ export class Wire {
 
   /** Waits until the page has not heard a frame of this type. */
   async misses(type) {
-    for (let tries = 0; tries < 400 && !this.unheard.some((frame) => frame.type === type); tries += 1) {
-      await sleep(50);
-    }
+    const isMissed = () => this.unheard.some((frame) => frame.type === type);
+    for (let tries = 0; tries < 400 && !isMissed(); tries += 1) await sleep(50);
+    assert.ok(isMissed(), `no ${type} has come that was not heard`);
   }
 
   /** Tells the page something that the server has not said. */

@@ -22,7 +22,7 @@ mod world;
 
 use serde_json::{Value, json};
 
-use super::RealtimeOptions;
+use super::{Namespace, RealtimeOptions};
 use crate::testing::{Builder, Client, TestServer};
 use world::World;
 
@@ -35,6 +35,25 @@ fn trusting() -> RealtimeOptions {
 
 fn world(shards: u16) -> World {
     World::new(shards, trusting(), |app| app)
+}
+
+/// Options with one namespace for all rooms.
+fn namespace(namespace: Namespace) -> RealtimeOptions {
+    RealtimeOptions {
+        namespaces: vec![namespace],
+        ..trusting()
+    }
+}
+
+/// Rooms at home on any shard.
+fn room_count(server: &TestServer) -> usize {
+    let shards = 0..server.shard_count();
+    shards.map(|shard| server.app(shard).stats().rooms).sum()
+}
+
+/// Says something in a room, in profile `v1`.
+fn chat(client: &Client, room: &str, text: &str) {
+    client.send(json!({"type": "chat", "data": {"room_id": room, "content": text}}));
 }
 
 /// A server whose clients connect as often as they like.

@@ -4,27 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Create, Namespace, RealtimeOptions};
-use super::{call, connect, server, subscribe, trusting, v1};
-use crate::testing::{Client, TestServer};
+use super::super::{Create, Namespace};
+use super::{call, chat, connect, namespace, room_count, server, subscribe, trusting, v1};
+use crate::testing::Client;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn namespace(namespace: Namespace) -> RealtimeOptions {
-    RealtimeOptions {
-        namespaces: vec![namespace],
-        ..trusting()
-    }
-}
-
-fn room_count(server: &TestServer) -> usize {
-    let shards = 0..server.shard_count();
-    shards.map(|shard| server.app(shard).stats().rooms).sum()
-}
-
-fn chat(client: &Client, room: &str, text: &str) {
-    client.send(json!({"type": "chat", "data": {"room_id": room, "content": text}}));
-}
 
 /// What a client has heard of rooms: the types, and of each what tells it from the others.
 fn heard(client: &Client) -> Vec<(String, String)> {

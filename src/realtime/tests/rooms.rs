@@ -5,28 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{Create, Namespace, Realtime, RealtimeOptions, Who};
-use super::{builder, call, connect, server, subscribe, trusting, v1};
+use super::{builder, call, chat, connect, namespace, room_count, server, subscribe, trusting, v1};
 use crate::store::{Store, StoreOptions};
-use crate::testing::{Client, TestServer};
+use crate::testing::Client;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-
-fn namespace(namespace: Namespace) -> RealtimeOptions {
-    RealtimeOptions {
-        namespaces: vec![namespace],
-        ..trusting()
-    }
-}
-
-fn room_count(server: &TestServer) -> usize {
-    let shards = 0..server.shard_count();
-    shards.map(|shard| server.app(shard).stats().rooms).sum()
-}
-
-fn chat(client: &Client, room: &str, text: &str) {
-    client.send(json!({"type": "chat", "data": {"room_id": room, "content": text}}));
-}
 
 #[test]
 fn req_3_8_a_room_is_made_as_asked_and_shown_to_who_asks() {
