@@ -10,18 +10,22 @@ pub mod id;
 pub mod limits;
 pub mod metrics;
 pub mod pattern;
+pub mod security;
 pub mod time;
 pub mod who;
 
 // Layer 1: wire formats and checks, sans-IO; and the store behind its queue.
+pub mod auth;
 pub mod http;
 pub mod store;
+pub mod tls;
 pub mod ws;
 
 // Layer 2: the core.
 pub mod shard;
 
-// Layer 3: the realtime application.
+// Layer 3: the realtime application, and pairing.
+pub mod pairing;
 pub mod realtime;
 
 // Layer 4: the kernel, the other cores, the service thread, and the pretend worlds.
@@ -35,6 +39,9 @@ pub mod testing;
 
 // Layer 5: assembly.
 pub mod server;
+
+// Layer 6: what is said over HTTP.
+pub mod api;
 
 pub use server::{Server, ServerHandle, StartError};
 pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};

@@ -1,0 +1,2 @@
+//! What is said over HTTP: the API, health, metrics and the dashboard.
+#![forbid(unsafe_code)]

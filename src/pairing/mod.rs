@@ -1,0 +1,2 @@
+//! Two players and a code: who is connected with whom. A pure state machine.
+#![forbid(unsafe_code)]

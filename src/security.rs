@@ -1,0 +1,2 @@
+//! What concerns the safety of the server, told to a log of its own.
+#![forbid(unsafe_code)]

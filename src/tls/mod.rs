@@ -1,0 +1,2 @@
+//! TLS as bytes in and bytes out (rustls): no I/O.
+#![forbid(unsafe_code)]
