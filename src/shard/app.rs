@@ -5,8 +5,9 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
-use super::context::{Context, Socket};
+use super::context::{Asked, Context, Socket};
 use super::format::Format;
 use crate::http::{Head, Refusal};
 use crate::ws::CloseCode;
@@ -30,6 +31,25 @@ pub trait App: Sized + 'static {
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Data> {
         let _ = request;
         Upgrade::Accept(Accept::default())
+    }
+
+    /// A connection to which [`upgrade`](App::upgrade) answered [`Upgrade::Ask`] has sent a message.
+    /// `None`: it has not said yet whose it is. [`Upgrade::Refuse`] closes it: 4401, 4403, 4429 or 1013
+    /// by the refusal's status, else 4400 or 4500. By default all messages are passed over, so that
+    /// the deadline ends it.
+    fn asked(
+        &mut self,
+        asked: &mut Asked<'_, Self>,
+        message: Message<'_>,
+    ) -> Option<Upgrade<Self::Data>> {
+        let _ = (asked, message);
+        None
+    }
+
+    /// A connection that was asked whose it is will be closed, for want of a user, of room or of
+    /// time: the last occasion to send to it.
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        let _ = (asked, refusal);
     }
 
     /// A connection is open. What is sent here follows the 101 at once.
@@ -108,6 +128,18 @@ pub enum Upgrade<D> {
     Refuse(Refusal),
     /// The answer needs I/O: it is awaited on the service thread, within the handshake's time.
     Defer(Deferred<D>),
+    /// The 101 is written, and the first messages have to say whose the connection is:
+    /// [`App::asked`].
+    Ask(Ask<D>),
+}
+
+/// How a connection is set up that is asked whose it is.
+#[derive(Debug)]
+pub struct Ask<D> {
+    /// Its data while it is asked, and what the 101 says. The user is not looked at.
+    pub accept: Accept<D>,
+    /// How long it may take: then it is closed with 4408. Grain: one second.
+    pub timeout: Duration,
 }
 
 /// A handshake's answer to come.
@@ -131,6 +163,7 @@ impl<D> fmt::Debug for Upgrade<D> {
             Self::Accept(_) => "Accept",
             Self::Refuse(_) => "Refuse",
             Self::Defer(_) => "Defer",
+            Self::Ask(_) => "Ask",
         })
     }
 }
@@ -145,6 +178,8 @@ pub struct Accept<D> {
     pub data: D,
     /// The one subprotocol to confirm; it must be among those offered.
     pub subprotocol: Option<String>,
+    /// The client's address, where that of the TCP peer is a proxy's.
+    pub remote_address: Option<SocketAddr>,
     /// Further header fields of the 101.
     pub headers: Vec<(String, String)>,
     /// Largest message of this connection, bytes, in place of the server's own limit.
@@ -161,6 +196,7 @@ impl<D> Accept<D> {
             user: None,
             data,
             subprotocol: None,
+            remote_address: None,
             headers: Vec::new(),
             message_bytes_max: None,
             format: Format::default(),

@@ -261,6 +261,50 @@ impl<A: App> Context<'_, A> {
     }
 }
 
+/// A connection that is asked whose it is ([`Upgrade::Ask`](super::Upgrade::Ask)), for the length of a
+/// callback. It is not open: it has no user and no subscriptions.
+pub struct Asked<'a, A: App> {
+    pub(crate) core: &'a mut Core<A>,
+    pub(crate) slot: Slot,
+}
+
+impl<A: App> fmt::Debug for Asked<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asked({:?})", self.core.id(self.slot))
+    }
+}
+
+impl<A: App> Asked<'_, A> {
+    fn record(&self) -> &Connection<A::Data> {
+        self.core
+            .connection(self.slot)
+            .expect("a socket outlives its callback")
+    }
+
+    /// The shard.
+    pub fn context(&mut self) -> Context<'_, A> {
+        Context { core: self.core }
+    }
+
+    /// Sends one message, uncompressed. There is no bound but that on the frames which the peer may
+    /// send meanwhile: one answer each.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+        let message = message.into();
+        self.core
+            .send_asked(self.slot, message.opcode(), message.as_bytes());
+    }
+
+    /// The data with which it is asked.
+    pub fn data(&self) -> &A::Data {
+        &self.record().data
+    }
+
+    /// The address of the TCP peer.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.record().peer.into()
+    }
+}
+
 /// One connection, for the length of a callback.
 pub struct Socket<'a, A: App> {
     pub(crate) core: &'a mut Core<A>,

@@ -89,7 +89,7 @@ impl<A: App> Shard<A> {
             Asked::More => {
                 let opening = Opening {
                     bytes: bytes.to_vec(),
-                    handshake: Handshake::default(),
+                    ..Opening::default()
                 };
                 if let Some(connection) = self.core.connection_mut(slot) {
                     connection.keep_opening(opening);
@@ -109,6 +109,7 @@ impl<A: App> Shard<A> {
                         self.defer(slot, answer, handshake, early, outbox);
                     }
                     Some(Upgrade::Refuse(refusal)) => self.refuse(slot, &refusal),
+                    Some(Upgrade::Ask(ask)) => self.ask(slot, ask, handshake, early, outbox),
                     None => {}
                 }
             }
@@ -153,6 +154,7 @@ impl<A: App> Shard<A> {
         Ok(Handshake {
             accept: ws::handshake::accept_key(upgrade.key.as_bytes()),
             deflate,
+            is_answered: false,
         })
     }
 
@@ -178,7 +180,7 @@ impl<A: App> Shard<A> {
         }
     }
 
-    fn defer(
+    pub(super) fn defer(
         &mut self,
         slot: Slot,
         answer: super::Deferred<A::Data>,
@@ -194,6 +196,7 @@ impl<A: App> Shard<A> {
         connection.keep_opening(Opening {
             bytes: early,
             handshake,
+            frames: 0,
         });
         let work = Box::pin(async move { Mail::Answer(id, Box::new(answer.await)) });
         if outbox.service(ServiceRequest::Spawn(work)).is_err() {
@@ -219,6 +222,11 @@ impl<A: App> Shard<A> {
             .connection_mut(slot)
             .and_then(Connection::take_opening);
         let Some(opening) = opening else { return };
+        if opening.handshake.is_answered
+            && let Some(connection) = self.core.connection_mut(slot)
+        {
+            connection.phase = Phase::Asked;
+        }
         match answer {
             Ok(accept) => self.place(slot, accept, opening.handshake, opening.bytes, outbox),
             Err(refusal) => self.refuse(slot, &refusal),
@@ -226,7 +234,7 @@ impl<A: App> Shard<A> {
     }
 
     /// Brings an accepted connection to its user's home shard.
-    fn place(
+    pub(super) fn place(
         &mut self,
         slot: Slot,
         accept: Accept<A::Data>,
@@ -234,6 +242,14 @@ impl<A: App> Shard<A> {
         early: Vec<u8>,
         outbox: &mut impl Outbox<A>,
     ) {
+        let Some(connection) = self.core.connection(slot) else {
+            return;
+        };
+        if connection.marks.blocked {
+            // It was asked whose it is and does not even take the answers.
+            return self.core.cut(slot, CloseCode::ABNORMAL, "takes nothing");
+        }
+        let peer = connection.peer.into();
         let user = accept.user.as_deref();
         if user.is_some_and(|user| user.is_empty() || user.len() > USER_ID_BYTES_MAX) {
             tracing::error!("the application accepted a user without a usable identifier");
@@ -245,11 +261,8 @@ impl<A: App> Shard<A> {
         if home == self.core.shard {
             return self.admit(slot, accept, handshake, early, outbox);
         }
-        let Some(connection) = self.core.connection(slot) else {
-            return;
-        };
-        let peer = connection.peer.into();
         let descriptor = outbox.release(slot);
+        let unsent = self.core.take_unsent(slot);
         self.core.connections.remove(slot.0);
         self.core.counters.moved += 1;
         let arrival = Arrival {
@@ -258,6 +271,7 @@ impl<A: App> Shard<A> {
             accept,
             handshake,
             early,
+            unsent,
         };
         outbox.mail(home, Mail::Arrival(Box::new(arrival)));
     }
@@ -270,8 +284,17 @@ impl<A: App> Shard<A> {
             accept,
             handshake,
             early,
+            unsent,
         } = arrival;
-        if let Some(slot) = self.adopt(descriptor, peer, Phase::Head, outbox) {
+        let phase = match handshake.is_answered {
+            true => Phase::Asked,
+            false => Phase::Head,
+        };
+        if let Some(slot) = self.adopt(descriptor, peer, phase, outbox) {
+            if !unsent.is_empty() {
+                self.core
+                    .queue_first(slot, |out| out.extend_from_slice(&unsent));
+            }
             self.admit(slot, accept, handshake, early, outbox);
         }
     }
@@ -288,14 +311,12 @@ impl<A: App> Shard<A> {
         let response = switching_protocols(&handshake, &accept);
         let response = match response {
             Ok(response) => response,
-            Err(bad) => {
-                tracing::error!(%bad, "the application's header fields cannot be written");
-                return self.refuse(slot, &internal("bad response header"));
-            }
+            Err(bad) => return self.refuse_header(slot, &bad),
         };
         if self.core.shutting_down {
             return self.refuse(slot, &unavailable("the server is shutting down"));
         }
+        let message_bytes_max = self.core.message_bytes_max(&accept);
         let user: UserId = match accept.user {
             Some(user) => user.into(),
             None => self.core.guest_id(),
@@ -305,16 +326,16 @@ impl<A: App> Shard<A> {
         }
         let core = &mut self.core;
         let second = core.now.seconds();
-        let message_bytes_max = accept
-            .message_bytes_max
-            .unwrap_or(core.options().message_bytes_max);
         let Some(connection) = core.connections.get_mut(slot.0) else {
             return;
         };
         connection.phase = Phase::Open;
         connection.user = Some(user.clone());
         connection.data = accept.data;
-        connection.message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
+        connection.message_bytes_max = message_bytes_max;
+        if let Some(address) = accept.remote_address {
+            connection.peer = address.into();
+        }
         connection.window_bits = handshake.deflate.map(|deflate| deflate.server_window_bits);
         connection.format = accept.format;
         (connection.heard_s, connection.moment_s) = (second, second);
@@ -322,7 +343,9 @@ impl<A: App> Shard<A> {
         core.open += 1;
         core.counters.opened += 1;
         outbox.promote(slot);
-        core.queue_first(slot, |out| response.write(out));
+        if !handshake.is_answered {
+            core.queue_first(slot, |out| response.write(out));
+        }
         core.enlist(slot, EVERYBODY, accept.format);
         core.schedule(slot);
         self.app.open(&mut Socket {
@@ -367,8 +390,20 @@ impl<A: App> Shard<A> {
         Ok(())
     }
 
-    /// Answers a handshake with an HTTP status and ends it.
+    pub(super) fn refuse_header(&mut self, slot: Slot, bad: &http::InvalidHeader) {
+        tracing::error!(%bad, "the application's header fields cannot be written");
+        self.refuse(slot, &internal("bad response header"));
+    }
+
+    /// Answers a handshake with an HTTP status, or with a close frame if it has its 101, and ends it.
     pub(super) fn refuse(&mut self, slot: Slot, refusal: &Refusal) {
+        if self
+            .core
+            .connection(slot)
+            .is_some_and(Connection::is_answered)
+        {
+            return self.refuse_asked(slot, refusal);
+        }
         let core = &mut self.core;
         core.counters.refused += 1;
         let request_id = uuid::Builder::from_unix_timestamp_millis(
@@ -401,6 +436,7 @@ impl<A: App> Shard<A> {
         match connection.phase {
             Phase::Head if silent => self.core.cut(slot, CloseCode::ABNORMAL, "no request"),
             Phase::Head => self.refuse(slot, &BadRequest::Timeout.into()),
+            Phase::Asked => self.refuse(slot, &unnamed()),
             Phase::Deferred => {
                 self.refuse(slot, &unavailable("no answer in time"));
             }
@@ -412,7 +448,7 @@ impl<A: App> Shard<A> {
     }
 }
 
-fn switching_protocols<D>(
+pub(super) fn switching_protocols<D>(
     handshake: &Handshake,
     accept: &Accept<D>,
 ) -> Result<SwitchingProtocols, http::InvalidHeader> {
@@ -430,6 +466,12 @@ fn unavailable(error: &'static str) -> Refusal {
     refusal
         .header("retry-after", "1")
         .expect("a plain header field")
+}
+
+/// The deadline of a connection that was asked whose it is.
+fn unnamed() -> Refusal {
+    let error = "nobody said in time whose the connection is";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", error)
 }
 
 fn internal(error: &'static str) -> Refusal {

@@ -50,7 +50,7 @@ impl<A: App> Core<A> {
                 self.unsubscribe_all(slot);
                 self.leave_open(slot, Phase::Released, code, reason);
             }
-            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {}
+            Phase::Head | Phase::Asked | Phase::Deferred | Phase::Refused | Phase::Closing => {}
         }
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
@@ -186,7 +186,7 @@ impl<A: App> Core<A> {
             // What it sent before its end has still to be decoded.
             Phase::Open if connection.unread().is_some() => {}
             Phase::Deferred => {}
-            Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
+            Phase::Head | Phase::Asked | Phase::Refused | Phase::Open | Phase::Closing => {
                 self.cut(slot, CloseCode::ABNORMAL, "connection ended");
             }
             Phase::Released => {}

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod asking;
 mod barrier;
 pub mod codes;
 mod connection;
@@ -41,9 +42,9 @@ mod users;
 use std::fmt;
 use std::sync::Arc;
 
-pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
+pub use app::{Accept, App, Ask, Deferred, Dropped, Message, Request, Sent, Upgrade};
 pub use barrier::Proof;
-pub use context::{Context, Socket};
+pub use context::{Asked, Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
 pub use format::{Encode, Format, Formats};
@@ -249,6 +250,7 @@ impl<A: App> Shard<A> {
         connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
+            Phase::Asked => self.asked_received(slot, bytes, outbox),
             Phase::Open => {
                 self.frames_received(slot, bytes);
                 self.core.watch_backpressure(slot, outbox);
@@ -412,6 +414,10 @@ impl<A: App> Shard<A> {
                     let retry_in_ms = self.core.random.u64(..spread);
                     let reason = format!("server shutting down; retry_in_ms={retry_in_ms}");
                     self.core.begin_close(slot, CloseCode::GOING_AWAY, &reason);
+                }
+                Some(Phase::Asked) => {
+                    let code = Some(CloseCode::GOING_AWAY);
+                    self.core.turn_away(slot, code, "server shutting down");
                 }
                 Some(Phase::Head) => self.core.cut(slot, CloseCode::ABNORMAL, "shutting down"),
                 _ => {}

@@ -1,6 +1,7 @@
 //! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
 //! formats and mail between shards (`formats`), and a test for each defect that the simulator found.
 
+mod asking;
 mod barrier;
 mod formats;
 mod time;
@@ -38,8 +39,17 @@ impl App for Scripted {
                     .detail("day", "Sunday")
                     .into()
             }
+            "/asked" => asking::asked(),
             path => Accept::default().user(&path[1..]).into(),
         }
+    }
+
+    fn asked(&mut self, asked: &mut Asked<'_, Self>, message: Message<'_>) -> Option<Upgrade<()>> {
+        asking::answer(asked, message)
+    }
+
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        asked.send(refusal.code());
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
