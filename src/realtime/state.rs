@@ -5,11 +5,13 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::RealtimeOptions;
+use super::identity::Watch;
 use super::mail::Asker;
 use super::options::Namespaces;
 use super::rate::UserBuckets;
 use super::rooms::{Room, Rooms};
 use super::writing::Scratch;
+use crate::auth::Gate;
 use crate::id::{ConnectionId, UserId};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::store::Store;
@@ -85,6 +87,9 @@ pub(super) struct Desk {
     pub(super) route_rooms: Vec<Option<Room>>,
     pub(super) scratch: Scratch,
     pub(super) counts: Counts,
+    /// Who is let in, and as whom.
+    pub(super) gate: Arc<Gate>,
+    pub(super) watch: Watch,
     pub(super) store: Option<Store>,
     /// Rooms that do not outlive the process, and of which users who are at home here are members
     /// even while they are away.
@@ -125,6 +130,8 @@ impl State {
                 route_rooms: route_rooms.collect(),
                 scratch: Scratch::default(),
                 counts: Counts::default(),
+                gate: Arc::default(),
+                watch: Watch::default(),
                 store,
                 lasting: HashMap::new(),
                 user_buckets: UserBuckets::new(seed),

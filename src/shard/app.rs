@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::context::{Asked, Context, Socket};
 use super::format::Format;
 use crate::http::{Head, Refusal};
+use crate::time::Now;
 use crate::ws::CloseCode;
 
 /// An application on the core: one instance per shard, made by a factory on the shard's own thread.
@@ -101,6 +102,7 @@ pub trait App: Sized + 'static {
 pub struct Request<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) remote_address: SocketAddr,
+    pub(crate) now: Now,
 }
 
 impl<'a> Request<'a> {
@@ -112,6 +114,11 @@ impl<'a> Request<'a> {
     /// The path of the request target, without the query.
     pub fn path(&self) -> &str {
         self.head.path()
+    }
+
+    /// The clocks, read once a turn.
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     /// The address of the TCP peer (a proxy's, behind one).

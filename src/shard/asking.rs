@@ -57,6 +57,9 @@ impl<A: App> Shard<A> {
         connection.phase = Phase::Asked;
         connection.data = accept.data;
         connection.message_bytes_max = message_bytes_max;
+        if let Some(address) = accept.remote_address {
+            connection.peer = address.into();
+        }
         handshake.is_answered = true;
         connection.keep_opening(Opening {
             handshake,

@@ -299,6 +299,12 @@ impl<A: App> Asked<'_, A> {
         &self.record().data
     }
 
+    /// The data with which it is asked, to change, or to take along into an [`Accept`](super::Accept).
+    pub fn data_mut(&mut self) -> &mut A::Data {
+        let connection = self.core.connection_mut(self.slot);
+        &mut connection.expect("a socket outlives its callback").data
+    }
+
     /// The address of the TCP peer.
     pub fn remote_address(&self) -> SocketAddr {
         self.record().peer.into()

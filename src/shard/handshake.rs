@@ -137,6 +137,7 @@ impl<A: App> Shard<A> {
                 *answer = Some(self.app.upgrade(&Request {
                     head,
                     remote_address: peer,
+                    now: self.core.now,
                 }));
                 Asked::Accepted(Box::new((handshake, head_bytes)))
             }

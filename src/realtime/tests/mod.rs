@@ -27,10 +27,7 @@ use crate::testing::{Builder, Client, TestServer};
 use world::World;
 
 fn trusting() -> RealtimeOptions {
-    RealtimeOptions {
-        trust_user_ids: true,
-        ..RealtimeOptions::default()
-    }
+    RealtimeOptions::default()
 }
 
 fn world(shards: u16) -> World {

@@ -14,6 +14,7 @@ use super::settings::{ROOMS, Settings};
 use super::truth::Truth;
 use super::{Tally, speech};
 use crate::id::ShardId;
+use crate::auth::Gate;
 use crate::realtime::protocol::Message;
 use crate::realtime::{Ctx, Handler, HandlerError, Realtime, Stats};
 use crate::shard::{Batch, Mail};
@@ -169,7 +170,10 @@ impl World {
             }
         }
         let options = Arc::new(options);
-        let app = || Realtime::new(Arc::clone(&options)).with(Work);
+        let gate = Arc::new(Gate::trusting());
+        let app = || Realtime::new(Arc::clone(&options))
+                .with_gate(Arc::clone(&gate))
+                .with(Work);
         Self {
             stage: Stage::new(Prng::new(seed), plan, eye, app),
             settings,
