@@ -133,7 +133,8 @@ fn start(shards: usize, on_user_limit: OnUserLimit) -> (Running<Realtime>, Socke
         };
         Realtime::new(options)
             .with_gate(Arc::new(Gate::trusting()))
-            .with(CustomMessage).with(Failing)
+            .with(CustomMessage)
+            .with(Failing)
     };
     let core = Options {
         on_user_limit,

@@ -224,7 +224,11 @@ impl App for Realtime {
         verbose!(self.state.desk.options, %connection, %user, %peer, %profile, "open");
         let (heartbeat, message_bytes_max) = (socket.ping_period(), socket.message_bytes_max());
         let presence = socket.data().presence;
-        let expires_at = socket.data().known.as_ref().and_then(|known| known.expires_at());
+        let expires_at = socket
+            .data()
+            .known
+            .as_ref()
+            .and_then(|known| known.expires_at());
         self.state.watch(socket);
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
         let at = ctx.timestamp();

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::deliver::close_code;
 use super::identity::{Known, rejection};
 use super::protocol::{
     Body, BuiltIn, Id, Inbound, Message, Outbound, Refused, Rejection, RequestId, payload, scan,
@@ -12,7 +11,8 @@ use super::rooms::Room;
 use super::session::{self, Session};
 use super::state::Desk;
 use super::{Realtime, upgrade};
-use crate::auth::{AuthError, Client, Identity, Permit, Verdict};
+use crate::auth::addresses::Permit;
+use crate::auth::{AuthError, Identity, Verdict, Visitor};
 use crate::http::Refusal;
 use crate::security::{self, Event, Kind};
 use crate::shard::{self, Accept, Ask, Asked, Request, Upgrade};
@@ -33,18 +33,18 @@ impl Entry {
     fn of(self, identity: Identity) -> Result<Accept<Session>, Refusal> {
         if identity.is_from_cookie() && !self.has_origin {
             let error = "a request with a cookie must name its Origin";
-            return Err(Refusal::new(http::StatusCode::FORBIDDEN, "forbidden", error));
+            return Err(Refusal::new(
+                http::StatusCode::FORBIDDEN,
+                "forbidden",
+                error,
+            ));
         }
         Ok(known_as(self.accept, identity, self.now_s))
     }
 }
 
 /// Makes a connection that of somebody who is known.
-fn known_as(
-    mut accept: Accept<Session>,
-    identity: Identity,
-    now_s: u64,
-) -> Accept<Session> {
+fn known_as(mut accept: Accept<Session>, identity: Identity, now_s: u64) -> Accept<Session> {
     accept.user = Some(identity.user.to_string());
     accept.data.roles = identity.roles.clone();
     // Who is believed is so for ever.
@@ -57,15 +57,15 @@ fn known_as(
 impl Desk {
     /// Lets a request in, refuses it, or asks first whose it is.
     pub(super) fn admit(&self, request: &Request<'_>) -> Upgrade<Session> {
-        let client = self.gate.client(
+        let visitor = self.gate.visitor(
             request.remote_address(),
             request.is_secure(),
             request.head(),
         );
-        self.try_admit(request, &client).unwrap_or_else(|refusal| {
-            let (address, path, code) = (client.address, request.path(), refusal.code());
+        self.try_admit(request, &visitor).unwrap_or_else(|refusal| {
+            let (address, path, code) = (visitor.address, request.path(), refusal.code());
             verbose!(self.options, %address, path, code, "upgrade refused");
-            report(client.address, &refusal);
+            report(visitor.address, &refusal);
             Upgrade::Refuse(refusal)
         })
     }
@@ -73,16 +73,16 @@ impl Desk {
     fn try_admit(
         &self,
         request: &Request<'_>,
-        client: &Client<'_>,
+        visitor: &Visitor,
     ) -> Result<Upgrade<Session>, Refusal> {
         let (head, now) = (request.head(), request.now());
         let wanted = upgrade::read(head, &self.options)?;
-        let permit = self.gate.enter(client.address, now)?;
-        let has_origin = self.gate.check_origin(head, client, wanted.is_path_room)?;
+        let permit = self.gate.enter(visitor.address, now)?;
+        let has_origin = self.gate.check_origin(head, visitor, wanted.is_path_room)?;
         let now_s = now.unix_ms / 1000;
         let verdict = self.gate.authenticator().identify(head, now_s)?;
         let entry = Entry {
-            accept: self.accept(wanted, permit, request.remote_address(), client.address),
+            accept: self.accept(wanted, permit, request.remote_address(), visitor.address),
             has_origin,
             now_s,
         };
@@ -94,7 +94,7 @@ impl Desk {
                 timeout: self.first_message_timeout(),
             }),
             Verdict::Later(pending) => {
-                let address = client.address;
+                let address = visitor.address;
                 Upgrade::Defer(Box::pin(async move {
                     let identity = pending.await.map_err(Refusal::from);
                     identity
@@ -246,7 +246,7 @@ fn report(address: IpAddr, refusal: &Refusal) {
         429 => Kind::Limit,
         _ => return,
     };
-    security::report(&Event {
+    security::report(Event {
         kind,
         reason: refusal.code(),
         address: Some(address),

@@ -98,7 +98,9 @@ impl State {
         let Some(known) = socket.data_mut().known.as_mut() else {
             return;
         };
-        let next = known.next_s(&options).min(now_s.saturating_add(LOOKED_AT_S_MAX));
+        let next = known
+            .next_s(&options)
+            .min(now_s.saturating_add(LOOKED_AT_S_MAX));
         // An earlier entry is still there, and will find the later moment.
         if known.due_s.is_none_or(|due| next < due) {
             known.due_s = Some(next);
@@ -128,9 +130,9 @@ impl State {
         let all: Vec<_> = self.desk.watch.due.iter().map(|entry| entry.0.1).collect();
         for connection in all {
             let authenticator = self.desk.gate.authenticator();
-            let is_revoked = context
-                .socket(connection)
-                .and_then(|socket| Some(authenticator.is_revoked(&socket.data().known.as_ref()?.identity)));
+            let is_revoked = context.socket(connection).and_then(|socket| {
+                Some(authenticator.is_revoked(&socket.data().known.as_ref()?.identity))
+            });
             if is_revoked == Some(true) {
                 self.expel(context, connection, AuthError::Revoked);
             }
@@ -149,7 +151,11 @@ impl State {
             return;
         };
         let session = socket.data_mut();
-        let Some(known) = session.known.as_mut().filter(|known| known.due_s == Some(due_s)) else {
+        let Some(known) = session
+            .known
+            .as_mut()
+            .filter(|known| known.due_s == Some(due_s))
+        else {
             return;
         };
         known.due_s = None;
@@ -208,7 +214,10 @@ impl Ctx<'_> {
             }
             Ok(identity) => identity,
             Err(AuthError::Unavailable) => {
-                return Err(Rejection::Unavailable { retry_after_ms: 5000 }.into());
+                return Err(Rejection::Unavailable {
+                    retry_after_ms: 5000,
+                }
+                .into());
             }
             Err(error) => {
                 self.expel(error);
@@ -257,8 +266,11 @@ impl Ctx<'_> {
 
     fn expel(&mut self, error: AuthError) {
         let connection = self.connection();
-        let address = self.core().socket(connection).map(|s| s.remote_address().ip());
-        security::report(&Event {
+        let address = self
+            .core()
+            .socket(connection)
+            .map(|s| s.remote_address().ip());
+        security::report(Event {
             kind: match error {
                 AuthError::Revoked => Kind::Revoked,
                 _ => Kind::Expired,
@@ -277,7 +289,9 @@ impl Ctx<'_> {
 pub(super) fn rejection(error: AuthError) -> Rejection {
     match error {
         AuthError::Expired => Rejection::TokenExpired,
-        AuthError::Unavailable => Rejection::Unavailable { retry_after_ms: 5000 },
+        AuthError::Unavailable => Rejection::Unavailable {
+            retry_after_ms: 5000,
+        },
         _ => Rejection::Unauthorized,
     }
 }

@@ -54,7 +54,6 @@ macro_rules! verbose {
     };
 }
 
-
 mod app;
 mod content;
 mod context;

@@ -10,7 +10,7 @@ use super::protocol::{Batch, Profile};
 use super::rate::{Bucket, Insistence};
 use super::rooms::Room;
 use super::writing::Written;
-use crate::auth::Permit;
+use crate::auth::addresses::Permit;
 use crate::shard::{Format, Socket};
 
 /// What the application keeps with a connection: how it is spoken to, and where it is.

@@ -224,7 +224,12 @@ mod tests {
             ("", "Campanile.V1", Profile::Message, None),
             ("?profile=flat", "graphql-ws", Profile::Flat, None),
             ("", "bearer, ey.x.y", Profile::Message, Some("bearer")),
-            ("", "bearer, ey.x.y, campanile.v1", Profile::V1, Some("campanile.v1")),
+            (
+                "",
+                "bearer, ey.x.y, campanile.v1",
+                Profile::V1,
+                Some("campanile.v1"),
+            ),
             ("", "bearer.ey.x.y", Profile::Message, None),
             (
                 "",
@@ -345,5 +350,4 @@ mod tests {
             assert_eq!(found.map(|admission| admission.batch), expected, "{target}");
         }
     }
-
 }

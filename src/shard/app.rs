@@ -103,6 +103,7 @@ pub struct Request<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) remote_address: SocketAddr,
     pub(crate) now: Now,
+    pub(crate) is_secure: bool,
 }
 
 impl<'a> Request<'a> {
@@ -119,6 +120,11 @@ impl<'a> Request<'a> {
     /// The clocks, read once a turn.
     pub fn now(&self) -> Now {
         self.now
+    }
+
+    /// Whether it came by TLS, to this server itself.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The address of the TCP peer (a proxy's, behind one).

@@ -138,6 +138,7 @@ impl<A: App> Shard<A> {
                     head,
                     remote_address: peer,
                     now: self.core.now,
+                    is_secure: false,
                 }));
                 Asked::Accepted(Box::new((handshake, head_bytes)))
             }

@@ -118,7 +118,8 @@ impl<'a> Ctx<'a> {
 
     /// Whether the connection's user is known by a token or a session.
     pub(super) fn is_known(&mut self) -> bool {
-        self.session().is_some_and(|session| session.known.is_some())
+        self.session()
+            .is_some_and(|session| session.known.is_some())
     }
 
     /// What handlers share, and the core.

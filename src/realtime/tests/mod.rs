@@ -1,5 +1,6 @@
 //! The application on shards without a kernel.
 
+mod auth;
 mod content;
 mod crowd;
 mod delivery;

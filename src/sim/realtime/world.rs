@@ -13,8 +13,8 @@ use super::person::{Known, Person};
 use super::settings::{ROOMS, Settings};
 use super::truth::Truth;
 use super::{Tally, speech};
-use crate::id::ShardId;
 use crate::auth::Gate;
+use crate::id::ShardId;
 use crate::realtime::protocol::Message;
 use crate::realtime::{Ctx, Handler, HandlerError, Realtime, Stats};
 use crate::shard::{Batch, Mail};
@@ -171,9 +171,11 @@ impl World {
         }
         let options = Arc::new(options);
         let gate = Arc::new(Gate::trusting());
-        let app = || Realtime::new(Arc::clone(&options))
+        let app = || {
+            Realtime::new(Arc::clone(&options))
                 .with_gate(Arc::clone(&gate))
-                .with(Work);
+                .with(Work)
+        };
         Self {
             stage: Stage::new(Prng::new(seed), plan, eye, app),
             settings,
