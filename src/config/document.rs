@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::load::variable_name;
 use super::options::{Entry, Section};
+use super::reload::is_at_start;
 use super::{Config, SECTIONS, TABLES};
 
 /// All options with their defaults as a TOML file with comments. Loading it gives the defaults.
@@ -87,6 +88,9 @@ pub fn reference() -> String {
                     format_args!("- Variable: `{}`\n", variable_name(name, entry.key)),
                 );
             }
+            if is_at_start(name) || is_at_start(&format!("{name}.{}", entry.key)) {
+                out.push_str("- Changes: at the next start\n");
+            }
         }
     });
     out
@@ -112,6 +116,10 @@ Durations are written `\"500ms\"`, `\"10s\"`, `\"5m\"`; sizes are integers in by
 Without a file, or with `--dev`, the server starts in development mode: it listens on loopback and
 lets everybody in as a guest. With a file it does the same until the file says otherwise; an
 address that is not loopback is refused until the file also says who may come in.
+
+SIGHUP has the server read all this again. What has changed holds from then on, but for options that
+change `at the next start`: those are named in the log and stay as they are. If anything is wrong, the
+log lists it all and nothing changes.
 
 Secrets are shown nowhere: not in a problem, not in the log, and not by `default-config`.
 ";

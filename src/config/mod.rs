@@ -32,6 +32,7 @@ mod lists;
 mod load;
 mod network;
 mod options;
+mod reload;
 mod secret;
 mod suggest;
 mod validate;
@@ -47,13 +48,14 @@ pub use options::{
     DEFAULT_PORT, Delivery, Heartbeat, Jwt, Limits, Log, MESSAGE_BYTES_MAX, Messaging, Namespace,
     Origins, Pairing, Presence, QUEUE_BYTES_MAX, Route, Rpc, Server, Shutdown, Store, Tls,
 };
+pub use reload::Reloaded;
 pub use secret::{Secret, is_key};
 pub use words::{
     Algorithm, AuthMode, ControlCharacters, Create, DeliveryProof, Io, OnUserLimit, OriginRequire,
     PlainText, Profile, ProxyProtocol, Scope, SlowPolicy, Source, Synchronous, TlsVersion,
 };
 
-use options::Section;
+use options::{Reload, Section};
 
 /// Most routes of one server.
 pub const ROUTES_MAX: usize = 256;
@@ -135,6 +137,17 @@ macro_rules! config {
                     $(name!($($name).+) => Some(&mut self.$section),)+
                     _ => None,
                 }
+            }
+
+            /// Takes back from `old` what has changed and waits for a restart.
+            fn hold_back(&mut self, old: &Self, changes: &mut reload::Changes) {
+                $(self.$section.hold_back(&old.$section, name!($($name).+), changes);)+
+                $(
+                    let differs = self.$table != old.$table;
+                    if differs && changes.note(name!($($table_name).+).into()) {
+                        self.$table.clone_from(&old.$table);
+                    }
+                )+
             }
 
             /// The sections of one of [`TABLES`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, Entry, HOUR, Kind, PATH, RATE_MAX, Raw, Section};
+use super::{Changes, DAY, Entry, HOUR, Kind, PATH, RATE_MAX, Raw, Reload, Section};
 use crate::config::kind::{Bytes, Choice, Count, Switch, Time, Word};
 use crate::config::lists::{Choices, OriginList, Texts};
 use crate::config::network::Url;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Entry, HOUR, Kind, PATH, QUEUE_BYTES_MAX, Raw, Section};
+use super::{Changes, Entry, HOUR, Kind, PATH, QUEUE_BYTES_MAX, Raw, Reload, Section};
 use crate::config::kind::{Bytes, Choice, Count, Time};
 use crate::config::words::Synchronous;
 

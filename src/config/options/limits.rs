@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{DAY, Entry, HOUR, Kind, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX, RATE_MAX, Raw, Section};
+use super::{
+    Changes, DAY, Entry, HOUR, Kind, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX, RATE_MAX, Raw, Reload,
+    Section,
+};
 use crate::config::kind::{Bytes, Choice, Count, Percent, Switch, Time};
 use crate::config::words::OnUserLimit;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};

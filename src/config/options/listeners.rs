@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{DAY, Entry, Kind, MESSAGE_BYTES_MAX, PATH, Raw, Section};
+use super::{Changes, DAY, Entry, Kind, MESSAGE_BYTES_MAX, PATH, Raw, Reload, Section};
 use crate::config::kind::{Bytes, Choice, Count, Switch, Time, Word};
 use crate::config::network::{Addresses, Networks};
 use crate::config::words::{Io, Profile, ProxyProtocol, TlsVersion};

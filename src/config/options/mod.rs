@@ -4,6 +4,7 @@
 //! Deadlines have a grain of one second: a shard keeps them in a coarse timer wheel.
 
 use super::kind::{Kind, Raw, Word};
+use super::reload::Changes;
 
 /// Largest message that may be configured, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -51,6 +52,12 @@ pub(super) trait Section {
     fn check(&self, key: &str) -> Option<Result<(), String>>;
 }
 
+/// A section that can be loaded again.
+pub(super) trait Reload {
+    /// Takes back from `old` what has changed and waits for a restart. `section` is the name.
+    fn hold_back(&mut self, old: &Self, section: &str, changes: &mut Changes);
+}
+
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -72,6 +79,17 @@ macro_rules! section {
         impl Default for $name {
             fn default() -> Self {
                 Self { $($key: $default,)+ }
+            }
+        }
+
+        impl Reload for $name {
+            fn hold_back(&mut self, old: &Self, section: &str, changes: &mut Changes) {
+                $(
+                    let differs = self.$key != old.$key;
+                    if differs && changes.note(format!("{section}.{}", stringify!($key))) {
+                        self.$key = old.$key.clone();
+                    }
+                )+
             }
         }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DAY, Entry, HOUR, Kind, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX, Raw, Section, YEAR};
+use super::{
+    Changes, DAY, Entry, HOUR, Kind, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX, Raw, Reload, Section, YEAR,
+};
 use crate::config::kind::{Bytes, Choice, Count, Switch, Time, Word};
 use crate::config::lists::People;
 use crate::config::words::{ControlCharacters, Create, DeliveryProof, PlainText, SlowPolicy};
