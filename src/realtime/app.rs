@@ -9,7 +9,7 @@ use super::rate::Rate;
 use super::registry::{Handler, Registry};
 use super::rooms::{Members, Room};
 use super::session::Session;
-use super::state::{State, Stats};
+use super::state::{NoStore, State, Stats};
 use super::{Ctx, PlainText, RealtimeOptions};
 use crate::auth::Gate;
 use crate::http::Refusal;
@@ -72,6 +72,16 @@ impl Realtime {
     pub fn with(mut self, handler: impl Handler) -> Self {
         self.registry.register(handler);
         self
+    }
+
+    /// Replaces the options of this shard's instance, from the next event on. Routes stay as they are:
+    /// connections refer to them. A room that exists takes the namespace that fits it now; whether it
+    /// persists stays as it was made.
+    ///
+    /// Errors: a namespace persists and there is no store; then nothing has changed. From other threads:
+    /// `handle.ask(shard, move |app, _| app.set_options(options))`.
+    pub fn set_options(&mut self, options: &Arc<RealtimeOptions>) -> Result<(), NoStore> {
+        self.state.set_options(options)
     }
 
     /// What this shard's instance holds and has counted. From other threads:

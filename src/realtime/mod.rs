@@ -91,4 +91,4 @@ pub use options::{
 pub use registry::{Handler, HandlerError, Registry};
 pub use rooms::{Member, Members, Room, RoomCtx};
 pub use session::Session;
-pub use state::{Counts, Stats};
+pub use state::{Counts, NoStore, Stats};

@@ -22,7 +22,7 @@ mod handle;
 mod worker;
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -39,7 +39,7 @@ use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 use crate::mesh::mesh;
 use crate::metrics::Counters;
 use crate::ring::{self, PreparedRing, Ring, RingConfig};
-use crate::service::{Service, ServiceMail};
+use crate::service::{Admin, Service, ServiceMail, listen_admin};
 use crate::shard::{App, Mail, Options, Shared};
 use crate::time::Clock;
 use handle::Reach;
@@ -65,6 +65,8 @@ pub struct Server<A: App, F> {
     sockets_per_shard_max: usize,
     drain: Duration,
     router: RouterFactory<A>,
+    admin_listen: Vec<SocketAddr>,
+    admin_router: RouterFactory<A>,
 }
 
 impl<A: App, F> fmt::Debug for Server<A, F> {
@@ -91,6 +93,8 @@ where
             sockets_per_shard_max: 0,
             drain: Duration::from_secs(30),
             router: Box::new(|_| Router::new()),
+            admin_listen: Vec::new(),
+            admin_router: Box::new(|_| Router::new()),
         }
     }
 
@@ -148,6 +152,20 @@ where
         self
     }
 
+    /// Answers plain HTTP requests on addresses of their own, too, on the service thread: metrics,
+    /// health, what is not for clients. At most 256 connections at once. Port 0: any free port, see
+    /// [`Running::admin_addresses`]. A second call replaces the first.
+    #[must_use]
+    pub fn admin(
+        mut self,
+        addresses: &[SocketAddr],
+        router: impl FnOnce(ServerHandle<A>) -> Router + Send + 'static,
+    ) -> Self {
+        self.admin_listen = addresses.to_vec();
+        self.admin_router = Box::new(router);
+        self
+    }
+
     /// Starts, and returns when SIGTERM or Ctrl-C has ended the server and all clients were taken
     /// leave of. A second signal ends the process at once, with exit code 130.
     ///
@@ -174,6 +192,7 @@ where
         };
         let shard_count = u16::try_from(shards).expect("SHARDS_MAX fits");
         let (listeners, addresses) = bind(&self.listen, shards)?;
+        let (admin_listeners, admin_addresses) = bind_admin(&self.admin_listen)?;
         let rings = prepare_rings(shards, self.sockets_per_shard_max)?;
         let seed = seed().map_err(StartError::Randomness)?;
         let shared = Shared::new(self.options, shard_count, seed);
@@ -188,9 +207,14 @@ where
         let handle = ServerHandle::new(Arc::clone(&shared), reach);
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
         let router = (self.router)(handle.clone());
+        let admin = Admin {
+            listeners: admin_listeners,
+            router: (self.admin_router)(handle.clone()),
+        };
         let mailer = handle.clone();
         let service = Service::start(
             router,
+            admin,
             move |shard, mail| mailer.reach().mail(shard, mail),
             requests,
         )
@@ -227,6 +251,7 @@ where
             workers,
             service,
             addresses,
+            admin_addresses,
         })
     }
 }
@@ -237,6 +262,7 @@ pub struct Running<A: App> {
     workers: Vec<JoinHandle<Counters>>,
     service: Service,
     addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
 }
 
 impl<A: App> fmt::Debug for Running<A> {
@@ -256,6 +282,11 @@ impl<A: App> Running<A> {
         &self.addresses
     }
 
+    /// The addresses of [`Server::admin`], with the ports that port 0 became.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
     /// The way to the server for other threads.
     pub fn handle(&self) -> ServerHandle<A> {
         self.handle.clone()
@@ -263,8 +294,30 @@ impl<A: App> Running<A> {
 
     /// Shuts down at SIGTERM or SIGINT; exits at once, with code 130, at the second of them.
     pub fn stop_on_signals(&self) {
+        self.stop_on_signals_after(|| ());
+    }
+
+    /// As [`stop_on_signals`](Running::stop_on_signals), but calls `tell` before it shuts down.
+    pub fn stop_on_signals_after(&self, tell: impl Fn() + Send + 'static) {
         let handle = self.handle();
-        self.service.stop_on_signals(move || handle.shutdown());
+        self.service.stop_on_signals(move || {
+            tell();
+            handle.shutdown();
+        });
+    }
+
+    /// Runs `reload` on the service thread at each SIGHUP, one after the other; signals that come while
+    /// it runs are one. It must not block. Without a call SIGHUP ends the process.
+    pub fn on_hangup<F>(&self, reload: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        self.service.on_hangup(reload);
+    }
+
+    /// Runs work on the service thread, until it is done or the server has ended. It must not block.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.service.spawn(work);
     }
 
     /// Waits until the server has shut down: after [`ServerHandle::shutdown`], or a signal if
@@ -283,6 +336,19 @@ impl<A: App> Running<A> {
         tracing::info!("ended: {counted}");
         counted
     }
+}
+
+/// The admin listeners, and the addresses they have.
+fn bind_admin(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    let mut bound = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let refused = |error| StartError::Admin { address, error };
+        let listener = listen_admin(address).map_err(refused)?;
+        bound.push(listener.local_addr().map_err(refused)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, bound))
 }
 
 /// The listeners of one shard, one per address.

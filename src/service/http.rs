@@ -25,16 +25,27 @@ pub(super) async fn serve(
     peer: SocketAddr,
     bytes: Vec<u8>,
     router: Router,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
     let stream = std::net::TcpStream::from(socket);
     let stream = stream
         .set_nonblocking(true)
         .and_then(|()| TcpStream::from_std(stream));
-    let (reader, writer) = match stream {
-        Ok(stream) => stream.into_split(),
-        Err(error) => return tracing::warn!(%peer, %error, "an HTTP connection was lost"),
-    };
+    match stream {
+        Ok(stream) => serve_stream(stream, peer, bytes, router, stopped).await,
+        Err(error) => tracing::warn!(%peer, %error, "an HTTP connection was lost"),
+    }
+}
+
+/// Answers the requests of one connection, as [`serve`].
+pub(super) async fn serve_stream(
+    stream: TcpStream,
+    peer: SocketAddr,
+    bytes: Vec<u8>,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let (reader, writer) = stream.into_split();
     let io = TokioIo::new(tokio::io::join(Cursor::new(bytes).chain(reader), writer));
     let router = router.layer(Extension(ConnectInfo(peer)));
     let connection = http1::Builder::new()

@@ -15,6 +15,7 @@ use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
 use super::format::{Encode, Format};
 use super::mail::{Frame, Mail, ServiceRequest};
+use super::options::Options;
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
 use crate::metrics::Counters;
@@ -49,6 +50,12 @@ impl Message<'_> {
 }
 
 impl<A: App> Context<'_, A> {
+    /// Replaces the options of the core on this shard, from the next event on. What an open connection
+    /// was promised stays as it is, and so does `compression`, which holds until the process ends.
+    pub fn set_options(&mut self, options: &Arc<Options>) {
+        self.core.set_options(options);
+    }
+
     /// The clocks, read once a turn.
     pub fn now(&self) -> Now {
         self.core.now
