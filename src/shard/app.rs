@@ -81,6 +81,7 @@ pub trait App: Sized + 'static {
 pub struct Request<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) remote_address: SocketAddr,
+    pub(crate) is_secure: bool,
 }
 
 impl<'a> Request<'a> {
@@ -94,7 +95,12 @@ impl<'a> Request<'a> {
         self.head.path()
     }
 
-    /// The address of the TCP peer (a proxy's, behind one).
+    /// Whether the connection came over TLS that ends here. Of a proxy in front it says nothing.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The address of the TCP peer (a proxy's, behind one, unless it speaks the PROXY protocol).
     pub fn remote_address(&self) -> SocketAddr {
         self.remote_address
     }
