@@ -19,11 +19,12 @@
 
 mod error;
 mod handle;
+mod listen;
+mod transport;
 mod worker;
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 
 pub use error::StartError;
 pub use handle::{Busy, ServerHandle, ShardStats, Stats};
+pub use listen::Listen;
 
 use crate::id::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
@@ -43,11 +45,9 @@ use crate::service::{Admin, Service, ServiceMail, listen_admin};
 use crate::shard::{App, Mail, Options, Shared};
 use crate::time::Clock;
 use handle::Reach;
+use listen::{Bound, bind, tell_kernel_tls};
 use worker::Worker;
 
-/// Connections that may wait to be accepted, per listener; the kernel lowers it to
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
 /// Requests that may wait for the service thread, from all shards together.
 const SERVICE_QUEUE: usize = 4096;
 /// Mails per ordered pair of shards; fewer where there are very many pairs.
@@ -60,7 +60,7 @@ type RouterFactory<A> = Box<dyn FnOnce(ServerHandle<A>) -> Router + Send>;
 pub struct Server<A: App, F> {
     factory: F,
     options: Options,
-    listen: Vec<String>,
+    listen: Vec<(String, Listen)>,
     shards: usize,
     sockets_per_shard_max: usize,
     drain: Duration,
@@ -101,8 +101,14 @@ where
     /// Listens on an address (`host:port`), besides those given before. Port 0: any free port, see
     /// [`Running::addresses`].
     #[must_use]
-    pub fn listen(mut self, address: impl ToString) -> Self {
-        self.listen.push(address.to_string());
+    pub fn listen(self, address: impl ToString) -> Self {
+        self.listen_with(address, Listen::default())
+    }
+
+    /// Like [`listen`](Server::listen), with TLS, or the PROXY protocol, or both.
+    #[must_use]
+    pub fn listen_with(mut self, address: impl ToString, listen: Listen) -> Self {
+        self.listen.push((address.to_string(), listen));
         self
     }
 
@@ -191,7 +197,14 @@ where
             shards => return Err(StartError::TooManyShards { shards }),
         };
         let shard_count = u16::try_from(shards).expect("SHARDS_MAX fits");
-        let (listeners, addresses) = bind(&self.listen, shards)?;
+        let Bound {
+            listeners,
+            addresses,
+            listens,
+        } = bind(&self.listen, shards)?;
+        if listens.iter().any(|listen| listen.tls.is_some()) {
+            tell_kernel_tls();
+        }
         let (admin_listeners, admin_addresses) = bind_admin(&self.admin_listen)?;
         let rings = prepare_rings(shards, self.sockets_per_shard_max)?;
         let seed = seed().map_err(StartError::Randomness)?;
@@ -231,6 +244,7 @@ where
                 ring,
                 endpoint,
                 listeners,
+                listens: Arc::clone(&listens),
                 shared: Arc::clone(&shared),
                 service: to_service.clone(),
                 ring_fds: Arc::clone(&ring_fds),
@@ -347,42 +361,6 @@ fn bind_admin(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
         let listener = listen_admin(address).map_err(refused)?;
         bound.push(listener.local_addr().map_err(refused)?);
         listeners.push(listener);
-    }
-    Ok((listeners, bound))
-}
-
-/// The listeners of one shard, one per address.
-type Listeners = Vec<OwnedFd>;
-
-/// One listener per address and shard, and the addresses they have.
-fn bind(
-    addresses: &[String],
-    shards: usize,
-) -> Result<(Vec<Listeners>, Vec<SocketAddr>), StartError> {
-    let mut listeners: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for text in addresses {
-        let refused = |error| StartError::Listen {
-            address: text.clone(),
-            error,
-        };
-        for address in text.to_socket_addrs().map_err(refused)? {
-            // The first listener finds out which port a 0 became, and whether somebody else has it:
-            // with SO_REUSEPORT another server of the same user would not be noticed.
-            drop(ring::listen(address, BACKLOG, false).map_err(refused)?);
-            let mut address = address;
-            for (shard, listeners) in listeners.iter_mut().enumerate() {
-                let listener = ring::listen(address, BACKLOG, true).map_err(refused)?;
-                if shard == 0 {
-                    address = ring::local_address(&listener).map_err(refused)?;
-                }
-                listeners.push(listener);
-            }
-            bound.push(address);
-        }
-    }
-    if bound.is_empty() {
-        return Err(StartError::NoAddress);
     }
     Ok((listeners, bound))
 }

@@ -78,7 +78,7 @@ async fn accept(
             Ok((stream, peer)) => {
                 let (router, stopped) = (router.clone(), connections.clone());
                 tokio::spawn(async move {
-                    http::serve_stream(stream, peer, Vec::new(), router, stopped).await;
+                    http::serve_stream(stream, peer, (Vec::new(), None), router, stopped).await;
                     drop(place);
                 });
             }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod http;
+mod tls_stream;
 
 use std::future::Future;
 use std::io;
@@ -171,14 +172,15 @@ async fn serve<A: App>(
                 peer,
                 bytes,
             } => {
-                let socket = ring::own(descriptor.0);
+                let socket = ring::own(descriptor.number);
+                let passage = descriptor.passage;
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     tracing::warn!(%peer, "too many HTTP connections");
                     continue;
                 };
                 let (router, stopped) = (router.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    http::serve(socket, peer, bytes, router, stopped).await;
+                    http::serve(socket, passage, peer, bytes, router, stopped).await;
                     drop(place);
                 });
             }

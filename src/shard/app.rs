@@ -122,12 +122,12 @@ impl<'a> Request<'a> {
         self.now
     }
 
-    /// Whether it came by TLS, to this server itself.
+    /// Whether the connection came over TLS that ends here. Of a proxy in front it says nothing.
     pub fn is_secure(&self) -> bool {
         self.is_secure
     }
 
-    /// The address of the TCP peer (a proxy's, behind one).
+    /// The address of the TCP peer (a proxy's, behind one, unless it speaks the PROXY protocol).
     pub fn remote_address(&self) -> SocketAddr {
         self.remote_address
     }

@@ -85,7 +85,8 @@ impl<A: App> Shard<A> {
             None => bytes,
         };
         let mut answer = None;
-        match self.read_head(bytes, peer, &mut answer) {
+        let is_secure = outbox.is_secure(slot);
+        match self.read_head(bytes, (peer, is_secure), &mut answer) {
             Asked::More => {
                 let opening = Opening {
                     bytes: bytes.to_vec(),
@@ -120,7 +121,7 @@ impl<A: App> Shard<A> {
     fn read_head(
         &mut self,
         bytes: &[u8],
-        peer: SocketAddr,
+        (remote_address, is_secure): (SocketAddr, bool),
         answer: &mut Option<Upgrade<A::Data>>,
     ) -> Asked {
         let head = match http::parse(bytes) {
@@ -136,9 +137,9 @@ impl<A: App> Shard<A> {
                 let head_bytes = head.length();
                 *answer = Some(self.app.upgrade(&Request {
                     head,
-                    remote_address: peer,
+                    remote_address,
                     now: self.core.now,
-                    is_secure: false,
+                    is_secure,
                 }));
                 Asked::Accepted(Box::new((handshake, head_bytes)))
             }
@@ -390,6 +391,19 @@ impl<A: App> Shard<A> {
             return Err(unavailable("the server is full"));
         }
         Ok(())
+    }
+
+    /// Answers a plain request to a port that speaks TLS.
+    pub(super) fn not_tls(&mut self, slot: Slot) {
+        let Some(connection) = self.core.connection_mut(slot) else {
+            return;
+        };
+        connection.marks.receiving = false;
+        if connection.phase == Phase::Head {
+            let error = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, "tls_required", error);
+            self.refuse(slot, &refusal);
+        }
     }
 
     pub(super) fn refuse_header(&mut self, slot: Slot, bad: &http::InvalidHeader) {

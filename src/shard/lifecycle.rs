@@ -1,5 +1,6 @@
 //! How an open connection ends, and what is looked at after its bytes have gone out.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::app::App;
@@ -170,6 +171,13 @@ impl<A: App> Core<A> {
         {
             connection.marks.receiving = true;
             outbox.receive(slot);
+        }
+    }
+
+    /// A proxy has said whose connection it is.
+    pub(crate) fn proxied(&mut self, slot: Slot, peer: SocketAddr) {
+        if let Some(connection) = self.connection_mut(slot) {
+            connection.peer = peer.into();
         }
     }
 

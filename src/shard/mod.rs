@@ -105,6 +105,8 @@ impl<A: App> Shard<A> {
         self.core.now = now;
         match event {
             Event::Accepted { descriptor, peer } => self.accepted(descriptor, peer, outbox),
+            Event::Proxied { slot, peer } => self.core.proxied(slot, peer),
+            Event::NotTls { slot } => self.not_tls(slot),
             Event::Received { slot, bytes } => self.received(slot, bytes, outbox),
             Event::EndOfStream { slot } => self.core.ended(slot),
             Event::Failed { slot } => self
@@ -147,6 +149,13 @@ impl<A: App> Shard<A> {
     /// A socket took only `taken` bytes of its send, perhaps none.
     pub fn short(&mut self, slot: Slot, taken: usize, outbox: &mut impl Outbox<A>) {
         self.core.short(slot, taken, outbox);
+    }
+
+    /// The driver has taken charge of a connection's send, and the socket did not take all of it: as
+    /// after [`Shard::short`] an owned send is in flight, of about `bytes` bytes. Between
+    /// [`Shard::flush`] and [`Shard::flushed`], not after a `short` of the same turn.
+    pub fn taken_over(&mut self, slot: Slot, bytes: usize, outbox: &mut impl Outbox<A>) {
+        self.core.taken_over(slot, bytes, outbox);
     }
 
     /// The turn's sends are done and nobody holds a reference to their bytes.

@@ -128,7 +128,7 @@ impl Outbox<Scripted> for Recorder {
     }
 
     fn release(&mut self, _slot: Slot) -> Descriptor {
-        Descriptor(0)
+        Descriptor::plain(0)
     }
 
     fn discard(&mut self, _descriptor: Descriptor) {
@@ -256,7 +256,7 @@ impl Rig {
 
     fn accept(&mut self) -> Slot {
         let peer: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
-        let descriptor = Descriptor(1);
+        let descriptor = Descriptor::plain(1);
         self.handle(Event::Accepted { descriptor, peer });
         self.slots.pop_front().unwrap()
     }
