@@ -27,6 +27,7 @@ mod buf_ring;
 mod descriptor;
 mod error;
 mod files;
+mod heap;
 mod op;
 mod probe;
 mod queues;
@@ -68,6 +69,7 @@ pub use self::descriptor::{
 };
 pub use self::error::{RingError, SetUpCall};
 pub use self::files::Teardown;
+pub use self::heap::trim_heap;
 pub use self::probe::{Check, CheckState, Report, probe};
 pub use self::send::{Batch, SEND_BYTES_MAX, SEND_PIECES_MAX};
 pub use self::wake::{RingFd, Waker};

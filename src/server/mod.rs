@@ -19,6 +19,7 @@
 
 mod error;
 mod handle;
+mod memory;
 mod worker;
 
 use std::fmt;
@@ -32,7 +33,8 @@ use axum::Router;
 use tokio::sync::mpsc;
 
 pub use error::StartError;
-pub use handle::{Busy, ServerHandle, ShardStats, Stats};
+pub use handle::{Answered, Busy, ServerHandle, ShardStats, Stats};
+pub use memory::{MemoryOptions, MemoryReading, MemoryUse};
 
 use crate::id::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
@@ -64,6 +66,7 @@ pub struct Server<A: App, F> {
     shards: usize,
     sockets_per_shard_max: usize,
     drain: Duration,
+    memory: MemoryOptions,
     router: RouterFactory<A>,
 }
 
@@ -90,6 +93,7 @@ where
             shards: 0,
             sockets_per_shard_max: 0,
             drain: Duration::from_secs(30),
+            memory: MemoryOptions::default(),
             router: Box::new(|_| Router::new()),
         }
     }
@@ -129,6 +133,13 @@ where
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets what the server does as the process runs short of memory.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryOptions) -> Self {
+        self.memory = memory;
         self
     }
 
@@ -185,7 +196,8 @@ where
         let (endpoints, outside) = mesh::<Mail<A>>(shards, capacity);
         let wakers = rings.iter().map(PreparedRing::waker).collect();
         let reach = Reach { outside, wakers };
-        let handle = ServerHandle::new(Arc::clone(&shared), reach);
+        let memory = self.memory.watch().map_err(StartError::Memory)?;
+        let handle = ServerHandle::new(Arc::clone(&shared), reach, memory.gauge());
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
         let router = (self.router)(handle.clone());
         let mailer = handle.clone();
@@ -195,6 +207,7 @@ where
             requests,
         )
         .map_err(StartError::Thread)?;
+        service.spawn(memory.run(Arc::clone(&shared)));
 
         let (factory, clock) = (Arc::new(self.factory), Clock::start());
         let ring_fds: Arc<[_]> = rings.iter().map(PreparedRing::fd).collect();

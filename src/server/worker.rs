@@ -9,12 +9,15 @@ use core_affinity::CoreId;
 
 use super::ToService;
 use crate::id::{ShardId, Slot};
+use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::mesh::Endpoint;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Part};
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
-use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
-use crate::time::{Clock, Now};
+use crate::shard::{
+    App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink, SlowTurn,
+};
+use crate::time::{Clock, Now, Stopwatch};
 
 /// Mails handled in one turn, so that a flood of mail does not starve the sockets.
 const MAIL_PER_TURN: usize = 1024;
@@ -136,7 +139,10 @@ impl<A: App> Worker<A> {
             ring.listen(listener);
         }
         let now = self.clock.now();
-        let shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed);
+        let stopwatch = self.clock.stopwatch();
+        let mut shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed)
+            .with_stopwatch(stopwatch.clone());
+        shard.note_receive_buffers(RECV_BUFFER_BYTES as u64 * u64::from(RECV_BUFFERS));
         let driver = Driver {
             shard: self.id,
             ring,
@@ -147,6 +153,7 @@ impl<A: App> Worker<A> {
             shard,
             driver,
             clock: self.clock,
+            stopwatch,
             ring_fds: self.ring_fds,
             now,
             ticked_s: now.seconds(),
@@ -155,6 +162,8 @@ impl<A: App> Worker<A> {
             drain: self.drain,
             drain_ends_ms: None,
             held: Vec::new(),
+            warned_s: None,
+            unwarned: 0,
         };
         turns.run()
     }
@@ -165,6 +174,7 @@ struct Turns<A: App> {
     shard: Shard<A>,
     driver: Driver<A>,
     clock: Clock,
+    stopwatch: Stopwatch,
     ring_fds: Arc<[RingFd]>,
     now: Now,
     ticked_s: u32,
@@ -175,6 +185,9 @@ struct Turns<A: App> {
     drain_ends_ms: Option<u64>,
     /// Completions read while looking for short sends, to be handled before others.
     held: Vec<Completion>,
+    /// The second of the last warning of a slow turn, and how many slow turns came after it.
+    warned_s: Option<u32>,
+    unwarned: u64,
 }
 
 impl<A: App> Turns<A> {
@@ -185,7 +198,9 @@ impl<A: App> Turns<A> {
             self.tick();
             self.throttle_accepting();
             self.submit(backlog);
-            self.now = self.clock.now();
+            let (now, now_ns) = self.clock.read();
+            self.now = now;
+            self.shard.begin_turn(now_ns);
             self.take_shorts();
             if self.driver.endpoint.backlog_len() == 0 || self.drain_ends_ms.is_some() {
                 self.take_completions();
@@ -207,10 +222,15 @@ impl<A: App> Turns<A> {
 
     /// Handles a bounded number of mails. `true`: some mail of ours still waits for room.
     fn take_mail(&mut self) -> bool {
-        for _ in 0..MAIL_PER_TURN {
+        let mut mails = 0;
+        while mails < MAIL_PER_TURN {
             let Some(mail) = self.driver.endpoint.receive() else {
                 break;
             };
+            if mails == 0 {
+                self.shard.lap(Part::Completions);
+            }
+            mails += 1;
             if matches!(mail, Mail::Shutdown) && self.drain_ends_ms.is_none() {
                 let drain = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
                 self.drain_ends_ms = Some(self.now.monotonic_ms.saturating_add(drain));
@@ -221,15 +241,20 @@ impl<A: App> Turns<A> {
             self.shard
                 .handle(self.now, Event::Mail(mail), &mut self.driver);
         }
+        if mails > 0 {
+            self.shard.lap(Part::Mail);
+        }
         !self.driver.endpoint.flush()
     }
 
     fn tick(&mut self) {
         if self.now.seconds() > self.ticked_s {
             self.ticked_s = self.now.seconds();
+            self.shard.lap(Part::Completions);
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
             self.note_driver();
+            self.shard.lap(Part::Tick);
         }
     }
 
@@ -261,15 +286,20 @@ impl<A: App> Turns<A> {
         }
         if self.accepting && sockets >= stop {
             self.accepting = false;
+            self.shard.note_accepting(false);
             self.driver.ring.stop_listening();
             tracing::warn!(shard = %self.driver.shard, sockets, "full: accepting is paused");
         } else if !self.accepting && sockets <= go_on {
             self.accepting = true;
+            self.shard.note_accepting(true);
             self.driver.ring.resume_listening();
         }
     }
 
     /// Ends the turn: mail out, sends out, and a wait if there is nothing else to do.
+    ///
+    /// By the stopwatch the turn ends with the last send that is handed over, short of the system call
+    /// that waits: in that one the kernel makes the sends that do not fill a submission queue.
     fn submit(&mut self, backlog: bool) {
         let Self { shard, driver, .. } = self;
         shard.prepare(driver);
@@ -284,11 +314,34 @@ impl<A: App> Turns<A> {
         } else {
             Duration::from_millis(until_tick)
         };
+        let last = shard.last_part();
+        let mut ended_ns = 0;
         let submitted = driver.ring.submit_and_wait(Some(timeout), |batch| {
             shard.flush(&mut RingSink(batch));
+            ended_ns = self.stopwatch.read();
         });
         submitted.expect("a working ring does not refuse to be entered");
         driver.endpoint.unpark();
+        if let Some(slow) = self.shard.end_turn(last, ended_ns) {
+            self.warn(&slow);
+        }
+    }
+
+    /// Warns of a slow turn, at most once a second; the next warning tells how many were left out.
+    fn warn(&mut self, slow: &SlowTurn) {
+        let second = self.now.seconds();
+        if self.warned_s == Some(second) {
+            self.unwarned += 1;
+            return;
+        }
+        let took = Duration::from_nanos(slow.took_ns);
+        let (part, part_took) = (&slow.part, Duration::from_nanos(slow.part_ns));
+        let others = std::mem::take(&mut self.unwarned);
+        self.warned_s = Some(second);
+        tracing::warn!(
+            shard = %self.driver.shard, ?took, part, ?part_took, others,
+            "a slow turn: nobody else on this shard was served meanwhile"
+        );
     }
 
     /// Handles the sends that were short, which come before all else, and ends the turn's sends.

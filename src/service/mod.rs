@@ -105,6 +105,11 @@ impl Service {
         });
     }
 
+    /// Does something on the thread, until it is done or the thread ends.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// Ends the thread: HTTP requests under way are answered, no others taken.
     pub(crate) fn stop(self) {
         // An error of either kind says that the thread has ended already.
