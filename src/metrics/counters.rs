@@ -44,7 +44,8 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// What a shard has counted since it began. All only grow.
+    /// What a shard has counted since it began. All only grow. From `mail_sent` on they are told by
+    /// the driver, once a second.
     Counters {
         /// Sockets accepted.
         accepted,
@@ -99,7 +100,7 @@ numbers! {
         service_busy,
         /// Mail for a connection or a user who was gone.
         mail_undeliverable,
-        /// Mails sent to other shards. This and what follows is told by the driver, once a second.
+        /// Mails sent to other shards.
         mail_sent,
         /// Mails that waited because a queue between shards was full.
         mail_delayed,

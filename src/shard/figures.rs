@@ -78,6 +78,11 @@ impl<A: App> Context<'_, A> {
         }
     }
 
+    /// Whether the shard takes new sockets: its table is not full.
+    pub fn is_accepting(&self) -> bool {
+        self.core.accepting
+    }
+
     /// Notes that a message has been dealt with by the handler of that number, whose name
     /// [`App::handler_name`] knows. All that took time on this shard since it last noted something
     /// counts as this message's: the application says it for every message, or for none.
