@@ -53,14 +53,17 @@ impl Probes {
             .collect()
     }
 
-    /// Whether every shard answers. If not, a restart is the remedy.
+    /// Whether every shard answers; `silent` names those that do not. If it stays so, a restart is the
+    /// remedy.
     pub async fn health(&self) -> Health {
         let shards = self.shards().await;
-        let silent = shards.iter().map(Option::is_none);
-        let names = ["answers", "does not answer"];
-        let shown: Vec<&str> = silent.map(|silent| names[usize::from(silent)]).collect();
-        let is_well = shards.iter().all(Option::is_some);
-        Health::new(is_well, ["ok", "failing"], json!({ "shards": shown }))
+        let numbered = shards.iter().enumerate();
+        let silent: Vec<usize> = numbered
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(shard, _)| shard)
+            .collect();
+        let body = json!({ "shards": shards.len(), "silent": silent });
+        Health::new(silent.is_empty(), ["ok", "failing"], body)
     }
 
     /// Whether clients can be sent here.

@@ -21,7 +21,7 @@ use crate::metrics::{Memory, Pressure};
 const WEIGHED_PER_TICK: u32 = 65_536;
 /// Of them so many, the fattest, are no longer read from.
 const PRESSED_PER_TICK: usize = 1024;
-/// A connection that holds less is not fat, bytes.
+/// A connection that holds less, or less than a quarter of `queue_bytes_max`, is not fat, bytes.
 const FAT_BYTES: usize = 16 * 1024;
 
 impl<A: App> Core<A> {
@@ -71,9 +71,13 @@ impl<A: App> Core<A> {
         }
     }
 
+    fn fat_bytes(&self) -> usize {
+        FAT_BYTES.min(self.options().queue_bytes_max / 4)
+    }
+
     /// The fattest among the next connections of the table that are read from.
     fn fattest(&mut self) -> Vec<Slot> {
-        let span = self.connections.span();
+        let (span, fat) = (self.connections.span(), self.fat_bytes());
         let mut fattest = BinaryHeap::new();
         for _ in 0..span.min(WEIGHED_PER_TICK) {
             let slot = Slot(self.weighed % span);
@@ -83,7 +87,7 @@ impl<A: App> Core<A> {
             };
             let bytes = weight(connection);
             let is_pressed = connection.marks.reading == Reading::Pressed;
-            if bytes < FAT_BYTES || connection.phase != Phase::Open || is_pressed {
+            if bytes < fat || connection.phase != Phase::Open || is_pressed {
                 continue;
             }
             fattest.push(Reverse((bytes, slot)));
@@ -109,7 +113,7 @@ impl<A: App> Core<A> {
 
     /// Reads on from connections that have become lean; from all, when the pressure is over.
     fn relieve(&mut self, pressure: Pressure, outbox: &mut impl Outbox<A>) {
-        let second = self.now.seconds();
+        let (second, fat) = (self.now.seconds(), self.fat_bytes());
         for _ in 0..self.pressed.len().min(WEIGHED_PER_TICK as usize) {
             let Some(slot) = self.pressed.pop_front() else {
                 break;
@@ -121,7 +125,7 @@ impl<A: App> Core<A> {
             if connection.marks.reading != Reading::Pressed || connection.phase != Phase::Open {
                 continue;
             }
-            if pressure >= Pressure::Soft && weight(connection) >= FAT_BYTES {
+            if pressure >= Pressure::Soft && weight(connection) >= fat {
                 self.pressed.push_back(slot);
                 continue;
             }
