@@ -377,10 +377,9 @@ fn every_metric_is_in_the_document_and_no_other() {
         .collect();
     assert!(rows.len() > 60, "{rows:#?}");
     let document = read("docs/METRICS.md");
-    let written: Vec<_> = document
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .collect();
+    let is_metric =
+        |line: &&str| line.starts_with("| `campanile_") || line.starts_with("| `process_");
+    let written: Vec<_> = document.lines().filter(is_metric).collect();
     assert_eq!(written, rows, "the table is to be:\n{}\n", rows.join("\n"));
 }
 
