@@ -6,7 +6,7 @@ use super::context::Wish;
 use super::mail::{Leave, Letter, Mail};
 use super::protocol::{Inbound, Profile, Refused, Rejection, payload, scan, scan_binary};
 use super::rate::Rate;
-use super::registry::{Handler, Registry};
+use super::registry::{Handler, OTHER, Registry};
 use super::rooms::{Members, Room};
 use super::session::Session;
 use super::state::{NoStore, State, Stats};
@@ -90,6 +90,12 @@ impl Realtime {
         self.state.stats()
     }
 
+    /// The types that messages are handled by, in the order of their handlers' numbers: what
+    /// [`Figures::handlers`](crate::shard::Figures::handlers) is about.
+    pub fn handler_names(&self) -> &[Box<str>] {
+        self.registry.names()
+    }
+
     /// The members of a room that is at home on this shard; nobody, for any other. From other
     /// threads: `handle.ask(handle.home(room), |app, _| app.members(room))`.
     pub fn members(&self, room: &str) -> Members {
@@ -106,7 +112,8 @@ impl Realtime {
         let message = match message {
             Ok(message) => message,
             Err(Refused { rejection, id }) => {
-                return Ctx::new(socket, state, id, "").fail(rejection.into());
+                Ctx::new(socket, state, id, "").fail(rejection.into());
+                return socket.context().handled(OTHER);
             }
         };
         let (connection, message_type) = (socket.id(), message.message_type());
@@ -197,6 +204,8 @@ impl Realtime {
         };
         if self.is_allowed(socket, id) {
             self.dispatch(socket, message);
+        } else {
+            socket.context().handled(OTHER);
         }
     }
 }
@@ -336,6 +345,10 @@ impl App for Realtime {
             let _ = store.set_time(context.now().unix_ms);
         }
         rooms.tick(&mut super::outlet::Outlet { context, desk });
+    }
+
+    fn handler_name(&self, handler: u8) -> &str {
+        self.registry.name(handler)
     }
 
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Mail) {

@@ -27,6 +27,7 @@ mod buf_ring;
 mod descriptor;
 mod error;
 mod files;
+mod heap;
 mod kernel_tls;
 mod op;
 mod probe;
@@ -69,6 +70,7 @@ pub use self::descriptor::{
 };
 pub use self::error::{RingError, SetUpCall};
 pub use self::files::Teardown;
+pub use self::heap::trim_heap;
 pub use self::kernel_tls::has_kernel_tls;
 pub use self::probe::{Check, CheckState, Report, probe};
 pub use self::send::{Batch, SEND_BYTES_MAX, SEND_PIECES_MAX};

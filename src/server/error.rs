@@ -37,6 +37,9 @@ pub enum StartError {
         /// How many were asked for.
         shards: usize,
     },
+    /// It cannot be found out how much memory there is, or how much of it is used.
+    #[error("cannot read how much memory there is: {0}")]
+    Memory(io::Error),
     /// io_uring cannot be used.
     #[error("{0}")]
     Ring(RingError),

@@ -20,6 +20,7 @@
 mod error;
 mod handle;
 mod listen;
+mod memory;
 mod transport;
 mod worker;
 
@@ -33,8 +34,9 @@ use axum::Router;
 use tokio::sync::mpsc;
 
 pub use error::StartError;
-pub use handle::{Busy, ServerHandle, ShardStats, Stats};
+pub use handle::{Answered, Busy, ServerHandle, ShardStats, Stats};
 pub use listen::Listen;
+pub use memory::{MemoryOptions, MemoryReading, MemoryUse};
 
 use crate::id::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
@@ -64,6 +66,7 @@ pub struct Server<A: App, F> {
     shards: usize,
     sockets_per_shard_max: usize,
     drain: Duration,
+    memory: MemoryOptions,
     router: RouterFactory<A>,
     admin_listen: Vec<SocketAddr>,
     admin_router: RouterFactory<A>,
@@ -92,6 +95,7 @@ where
             shards: 0,
             sockets_per_shard_max: 0,
             drain: Duration::from_secs(30),
+            memory: MemoryOptions::default(),
             router: Box::new(|_| Router::new()),
             admin_listen: Vec::new(),
             admin_router: Box::new(|_| Router::new()),
@@ -139,6 +143,13 @@ where
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets what the server does as the process runs short of memory.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryOptions) -> Self {
+        self.memory = memory;
         self
     }
 
@@ -217,7 +228,8 @@ where
         let (endpoints, outside) = mesh::<Mail<A>>(shards, capacity);
         let wakers = rings.iter().map(PreparedRing::waker).collect();
         let reach = Reach { outside, wakers };
-        let handle = ServerHandle::new(Arc::clone(&shared), reach);
+        let memory = self.memory.watch().map_err(StartError::Memory)?;
+        let handle = ServerHandle::new(Arc::clone(&shared), reach, memory.gauge());
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
         let router = (self.router)(handle.clone());
         let admin = Admin {
@@ -232,6 +244,7 @@ where
             requests,
         )
         .map_err(StartError::Thread)?;
+        service.spawn(memory.run(Arc::clone(&shared)));
 
         let (factory, clock) = (Arc::new(self.factory), Clock::start());
         let ring_fds: Arc<[_]> = rings.iter().map(PreparedRing::fd).collect();

@@ -11,12 +11,15 @@ use super::ToService;
 use super::listen::Listen;
 use super::transport::{Arrived, End, Sealer, Transports};
 use crate::id::{ShardId, Slot};
+use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::mesh::Endpoint;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Part};
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
-use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
-use crate::time::{Clock, Now};
+use crate::shard::{
+    App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink, SlowTurn,
+};
+use crate::time::{Clock, Now, Stopwatch};
 use crate::tls::Passage;
 
 /// Mails handled in one turn, so that a flood of mail does not starve the sockets.
@@ -172,7 +175,10 @@ impl<A: App> Worker<A> {
             ring.listen(listener);
         }
         let now = self.clock.now();
-        let shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed);
+        let stopwatch = self.clock.stopwatch();
+        let mut shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed)
+            .with_stopwatch(stopwatch.clone());
+        shard.note_receive_buffers(RECV_BUFFER_BYTES as u64 * u64::from(RECV_BUFFERS));
         let driver = Driver {
             shard: self.id,
             ring,
@@ -185,6 +191,7 @@ impl<A: App> Worker<A> {
             driver,
             clock: self.clock,
             listens: self.listens,
+            stopwatch,
             ring_fds: self.ring_fds,
             now,
             ticked_s: now.seconds(),
@@ -193,6 +200,8 @@ impl<A: App> Worker<A> {
             drain: self.drain,
             drain_ends_ms: None,
             held: Vec::new(),
+            warned_s: None,
+            unwarned: 0,
         };
         turns.run()
     }
@@ -205,6 +214,7 @@ struct Turns<A: App> {
     clock: Clock,
     /// By the number of the listener.
     listens: Arc<[Listen]>,
+    stopwatch: Stopwatch,
     ring_fds: Arc<[RingFd]>,
     now: Now,
     ticked_s: u32,
@@ -215,6 +225,9 @@ struct Turns<A: App> {
     drain_ends_ms: Option<u64>,
     /// Completions read while looking for short sends, to be handled before others.
     held: Vec<Completion>,
+    /// The second of the last warning of a slow turn, and how many slow turns came after it.
+    warned_s: Option<u32>,
+    unwarned: u64,
 }
 
 impl<A: App> Turns<A> {
@@ -225,7 +238,9 @@ impl<A: App> Turns<A> {
             self.tick();
             self.throttle_accepting();
             self.submit(backlog);
-            self.now = self.clock.now();
+            let (now, now_ns) = self.clock.read();
+            self.now = now;
+            self.shard.begin_turn(now_ns);
             self.take_shorts();
             if self.driver.endpoint.backlog_len() == 0 || self.drain_ends_ms.is_some() {
                 self.take_completions();
@@ -247,10 +262,15 @@ impl<A: App> Turns<A> {
 
     /// Handles a bounded number of mails. `true`: some mail of ours still waits for room.
     fn take_mail(&mut self) -> bool {
-        for _ in 0..MAIL_PER_TURN {
+        let mut mails = 0;
+        while mails < MAIL_PER_TURN {
             let Some(mail) = self.driver.endpoint.receive() else {
                 break;
             };
+            if mails == 0 {
+                self.shard.lap(Part::Completions);
+            }
+            mails += 1;
             if matches!(mail, Mail::Shutdown) && self.drain_ends_ms.is_none() {
                 let drain = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
                 self.drain_ends_ms = Some(self.now.monotonic_ms.saturating_add(drain));
@@ -261,15 +281,20 @@ impl<A: App> Turns<A> {
             self.shard
                 .handle(self.now, Event::Mail(mail), &mut self.driver);
         }
+        if mails > 0 {
+            self.shard.lap(Part::Mail);
+        }
         !self.driver.endpoint.flush()
     }
 
     fn tick(&mut self) {
         if self.now.seconds() > self.ticked_s {
             self.ticked_s = self.now.seconds();
+            self.shard.lap(Part::Completions);
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
             self.note_driver();
+            self.shard.lap(Part::Tick);
         }
     }
 
@@ -301,15 +326,20 @@ impl<A: App> Turns<A> {
         }
         if self.accepting && sockets >= stop {
             self.accepting = false;
+            self.shard.note_accepting(false);
             self.driver.ring.stop_listening();
             tracing::warn!(shard = %self.driver.shard, sockets, "full: accepting is paused");
         } else if !self.accepting && sockets <= go_on {
             self.accepting = true;
+            self.shard.note_accepting(true);
             self.driver.ring.resume_listening();
         }
     }
 
     /// Ends the turn: mail out, sends out, and a wait if there is nothing else to do.
+    ///
+    /// By the stopwatch the turn ends with the last send that is handed over, short of the system call
+    /// that waits: in that one the kernel makes the sends that do not fill a submission queue.
     fn submit(&mut self, backlog: bool) {
         let Self { shard, driver, .. } = self;
         shard.prepare(driver);
@@ -324,11 +354,17 @@ impl<A: App> Turns<A> {
         } else {
             Duration::from_millis(until_tick)
         };
+        let last = shard.last_part();
+        let mut ended_ns = 0;
+        let stopwatch = &self.stopwatch;
         let Driver {
             ring, transports, ..
         } = driver;
         let submitted = if transports.is_empty() {
-            ring.submit_and_wait(Some(timeout), |batch| shard.flush(&mut RingSink(batch)))
+            ring.submit_and_wait(Some(timeout), |batch| {
+                shard.flush(&mut RingSink(batch));
+                ended_ns = stopwatch.read();
+            })
         } else {
             shard.flush(&mut Sealer { transports, ring });
             transports.seal_waiting(ring);
@@ -337,10 +373,31 @@ impl<A: App> Turns<A> {
                 transports.flush(batch);
                 let sink = RingSink(batch);
                 shard.flush(&mut PlainSink { sink, transports });
+                ended_ns = stopwatch.read();
             })
         };
         submitted.expect("a working ring does not refuse to be entered");
         driver.endpoint.unpark();
+        if let Some(slow) = self.shard.end_turn(last, ended_ns) {
+            self.warn(&slow);
+        }
+    }
+
+    /// Warns of a slow turn, at most once a second; the next warning tells how many were left out.
+    fn warn(&mut self, slow: &SlowTurn) {
+        let second = self.now.seconds();
+        if self.warned_s == Some(second) {
+            self.unwarned += 1;
+            return;
+        }
+        let took = Duration::from_nanos(slow.took_ns);
+        let (part, part_took) = (&slow.part, Duration::from_nanos(slow.part_ns));
+        let others = std::mem::take(&mut self.unwarned);
+        self.warned_s = Some(second);
+        tracing::warn!(
+            shard = %self.driver.shard, ?took, part, ?part_took, others,
+            "a slow turn: nobody else on this shard was served meanwhile"
+        );
     }
 
     /// Handles the sends that were short, which come before all else, and ends the turn's sends.

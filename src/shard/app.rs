@@ -91,6 +91,12 @@ pub trait App: Sized + 'static {
         let _ = context;
     }
 
+    /// What the handler of that number is called, for metrics and warnings: see [`Context::handled`].
+    fn handler_name(&self, handler: u8) -> &str {
+        let _ = handler;
+        "message"
+    }
+
     /// Mail from another instance, from spawned work or from a [`ServerHandle`](crate::server).
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Self::Mail) {
         let _ = (context, mail);

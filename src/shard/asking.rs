@@ -131,6 +131,7 @@ impl<A: App> Shard<A> {
             fragments_max,
         };
         let mut decoder = std::mem::take(&mut connection.decoder);
+        core.held.partial -= decoder.held_bytes() as u64;
         loop {
             let inflater = is_compressed.then_some(&mut *inflater);
             let incoming = match decoder.next(bytes, &rules, inflater) {
@@ -149,6 +150,7 @@ impl<A: App> Shard<A> {
                 decided => return decided,
             }
         }
+        core.held.partial += decoder.held_bytes() as u64;
         if let Some(connection) = core.connection_mut(slot) {
             connection.decoder = decoder;
         }
@@ -207,7 +209,10 @@ impl<A: App> Core<A> {
     /// and its 101 is of this very turn.
     pub(super) fn take_unsent(&mut self, slot: Slot) -> Vec<u8> {
         let queue = self.connection_mut(slot).and_then(|c| c.queue.take());
-        queue.map_or_else(Vec::new, |queue| [&queue.control[..], &queue.data].concat())
+        let unsent =
+            queue.map_or_else(Vec::new, |queue| [&queue.control[..], &queue.data].concat());
+        self.held.queues -= unsent.len() as u64;
+        unsent
     }
 
     /// Closes a connection that has its 101 and was never open: a close frame, then the end.
@@ -220,6 +225,7 @@ impl<A: App> Core<A> {
             return self.cut(slot, CloseCode::ABNORMAL, "takes nothing");
         }
         connection.phase = Phase::Refused;
+        self.held.held -= connection.held_bytes() as u64;
         connection.held = None;
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
         self.queue_last(slot, |out| {

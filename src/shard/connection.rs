@@ -36,15 +36,27 @@ pub(crate) enum Phase {
     Released,
 }
 
-/// Marks of a connection, one bit each.
+/// Whether what a peer sends is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reading {
+    #[default]
+    On,
+    /// Not while so much waits for the peer, or to be decoded.
+    Paused,
+    /// Not while memory is short and the connection holds much of it, nor while the other reason is
+    /// there.
+    Pressed,
+}
+
+/// Marks of a connection, a byte each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Marks {
     /// An owned send is in flight: topics wait in their logs, replies in the private queue.
     pub(crate) blocked: bool,
     /// HTTP phase: a receive was asked for and has not completed. There may be only one.
     pub(crate) receiving: bool,
-    /// Reading is paused, because the private queue is above its watermark.
-    pub(crate) paused: bool,
+    /// Whether what the peer sends is read.
+    pub(crate) reading: Reading,
     /// A keepalive ping was sent since anything came in.
     pub(crate) pinged: bool,
     /// The socket was half-closed after the last byte.
@@ -195,7 +207,8 @@ pub(crate) struct Connection<D> {
     /// In [`Phase::Open`] the second at which a message last came in, else that in which the phase
     /// ends.
     pub(crate) moment_s: u32,
-    /// Second at which the peer last took something, while `blocked`; else meaningless.
+    /// Second at which the peer last took something, while `blocked`. Before [`Phase::Open`] the
+    /// millisecond at which the socket was accepted, modulo 2^32. Else meaningless.
     pub(crate) written_s: u32,
     /// Second of the soonest check in the wheel.
     pub(crate) check_s: u32,
@@ -237,6 +250,14 @@ impl<D> Connection<D> {
     /// Bytes that wait for the peer, in the private queue and in flight.
     pub(crate) fn buffered(&self) -> usize {
         self.in_flight_bytes as usize + self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// Bytes kept of what the connection has sent.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.as_deref().map_or(0, |held| match held {
+            Held::Opening(opening) => opening.bytes.len(),
+            Held::Unread(unread) => unread.bytes.len(),
+        })
     }
 
     /// The bytes of an open connection that wait to be decoded.

@@ -19,7 +19,8 @@ use super::{App, Shard};
 use crate::http::{self, BadRequest, Head, Refusal, SwitchingProtocols};
 use crate::id::{ConnectionId, Slot, UserId};
 use crate::limits::USER_ID_BYTES_MAX;
-use crate::time::Timestamp;
+use crate::metrics::{Part, Pressure};
+use crate::time::{Now, Timestamp};
 use crate::ws::{self, CloseCode};
 
 /// What a request head turns out to be.
@@ -48,6 +49,10 @@ impl<A: App> Shard<A> {
         let Some(slot) = self.adopt(descriptor, peer, Phase::Head, outbox) else {
             return;
         };
+        let accepted_ms = millisecond(self.core.now);
+        if let Some(connection) = self.core.connection_mut(slot) {
+            connection.written_s = accepted_ms;
+        }
         let timeout = self.core.options().handshake_timeout;
         self.core.phase_ends(slot, timeout);
         self.core.receive(slot, outbox);
@@ -72,11 +77,17 @@ impl<A: App> Shard<A> {
     }
 
     pub(super) fn head_received(&mut self, slot: Slot, bytes: &[u8], outbox: &mut impl Outbox<A>) {
+        self.read_request(slot, bytes, outbox);
+        self.core.lap(Part::Handshake);
+    }
+
+    fn read_request(&mut self, slot: Slot, bytes: &[u8], outbox: &mut impl Outbox<A>) {
         let Some(connection) = self.core.connection_mut(slot) else {
             return;
         };
         let peer = connection.peer.into();
         let mut gathered = connection.take_opening().map(|opening| opening.bytes);
+        self.core.held.held -= gathered.as_ref().map_or(0, Vec::len) as u64;
         let bytes = match &mut gathered {
             Some(gathered) => {
                 gathered.extend_from_slice(bytes);
@@ -92,9 +103,7 @@ impl<A: App> Shard<A> {
                     bytes: bytes.to_vec(),
                     ..Opening::default()
                 };
-                if let Some(connection) = self.core.connection_mut(slot) {
-                    connection.keep_opening(opening);
-                }
+                self.core.keep_opening(slot, opening);
                 self.core.receive(slot, outbox);
             }
             Asked::Plain => self.hand_over(slot, peer, bytes.to_vec(), outbox),
@@ -133,6 +142,10 @@ impl<A: App> Shard<A> {
             return Asked::Plain;
         }
         match self.check_upgrade(&head) {
+            Ok(_) if self.core.shared.pressure() == Pressure::Hard => {
+                self.core.counters.refused_memory += 1;
+                Asked::Refused(unavailable("the server is short of memory"))
+            }
             Ok(handshake) => {
                 let head_bytes = head.length();
                 *answer = Some(self.app.upgrade(&Request {
@@ -170,7 +183,7 @@ impl<A: App> Shard<A> {
         outbox: &mut impl Outbox<A>,
     ) {
         let descriptor = outbox.release(slot);
-        self.core.connections.remove(slot.0);
+        self.core.remove(slot);
         self.core.counters.http_requests += 1;
         let request = ServiceRequest::Http {
             descriptor,
@@ -196,11 +209,12 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Deferred;
-        connection.keep_opening(Opening {
+        let opening = Opening {
             bytes: early,
             handshake,
             frames: 0,
-        });
+        };
+        self.core.keep_opening(slot, opening);
         let work = Box::pin(async move { Mail::Answer(id, Box::new(answer.await)) });
         if outbox.service(ServiceRequest::Spawn(work)).is_err() {
             self.core.counters.service_busy += 1;
@@ -225,6 +239,7 @@ impl<A: App> Shard<A> {
             .connection_mut(slot)
             .and_then(Connection::take_opening);
         let Some(opening) = opening else { return };
+        self.core.held.held -= opening.bytes.len() as u64;
         if opening.handshake.is_answered
             && let Some(connection) = self.core.connection_mut(slot)
         {
@@ -264,13 +279,15 @@ impl<A: App> Shard<A> {
         if home == self.core.shard {
             return self.admit(slot, accept, handshake, early, outbox);
         }
+        let accepted_ms = connection.written_s;
         let descriptor = outbox.release(slot);
         let unsent = self.core.take_unsent(slot);
-        self.core.connections.remove(slot.0);
+        self.core.remove(slot);
         self.core.counters.moved += 1;
         let arrival = Arrival {
             descriptor,
             peer,
+            accepted_ms,
             accept,
             handshake,
             early,
@@ -284,6 +301,7 @@ impl<A: App> Shard<A> {
         let Arrival {
             descriptor,
             peer,
+            accepted_ms,
             accept,
             handshake,
             early,
@@ -294,6 +312,9 @@ impl<A: App> Shard<A> {
             false => Phase::Head,
         };
         if let Some(slot) = self.adopt(descriptor, peer, phase, outbox) {
+            if let Some(connection) = self.core.connection_mut(slot) {
+                connection.written_s = accepted_ms;
+            }
             if !unsent.is_empty() {
                 self.core
                     .queue_first(slot, |out| out.extend_from_slice(&unsent));
@@ -332,6 +353,8 @@ impl<A: App> Shard<A> {
         let Some(connection) = core.connections.get_mut(slot.0) else {
             return;
         };
+        let took_ms = millisecond(core.now).wrapping_sub(connection.written_s);
+        core.times.handshake(u64::from(took_ms));
         connection.phase = Phase::Open;
         connection.user = Some(user.clone());
         connection.data = accept.data;
@@ -422,6 +445,7 @@ impl<A: App> Shard<A> {
         }
         let core = &mut self.core;
         core.counters.refused += 1;
+        core.refusals.count(refusal.code());
         let request_id = uuid::Builder::from_unix_timestamp_millis(
             core.now.unix_ms,
             &core.random.u128(..).to_le_bytes()[..10]
@@ -434,8 +458,10 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Refused;
+        let (peer, held) = (connection.peer, connection.held_bytes());
         connection.held = None;
-        tracing::debug!(peer = %SocketAddr::from(connection.peer), %request_id, ?refusal, "refused");
+        core.held.held -= held as u64;
+        tracing::debug!(peer = %SocketAddr::from(peer), %request_id, ?refusal, "refused");
         core.queue_last(slot, |out| {
             refusal.write(out, &request_id, timestamp.as_str())
         });
@@ -475,6 +501,11 @@ pub(super) fn switching_protocols<D>(
     fields.iter().try_fold(response, |response, (name, value)| {
         response.header(name, value)
     })
+}
+
+/// A time as a connection's record keeps it until it is open: milliseconds modulo 2^32, 49 days.
+fn millisecond(now: Now) -> u32 {
+    u32::try_from(now.monotonic_ms & u64::from(u32::MAX)).expect("32 bits")
 }
 
 fn unavailable(error: &'static str) -> Refusal {

@@ -63,6 +63,8 @@ pub struct Arrival<D> {
     pub descriptor: Descriptor,
     /// Its far end.
     pub peer: SocketAddr,
+    /// The millisecond at which the socket was accepted, modulo 2^32.
+    pub accepted_ms: u32,
     /// What the application decided.
     pub accept: Accept<D>,
     /// What the 101 will say.

@@ -1,9 +1,12 @@
 //! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
-//! formats and mail between shards (`formats`), and a test for each defect that the simulator found.
+//! formats and mail between shards (`formats`), what is done when memory is short (`memory`), what is
+//! measured (`figures`), and a test for each defect that the simulator found.
 
 mod asking;
 mod barrier;
+mod figures;
 mod formats;
+mod memory;
 mod time;
 
 use std::cell::RefCell;
@@ -112,6 +115,7 @@ impl App for Scripted {
 struct Recorder {
     receives: BTreeMap<Slot, usize>,
     owned: BTreeMap<Slot, Vec<u8>>,
+    paused: BTreeSet<Slot>,
     shut: BTreeSet<Slot>,
     closed: BTreeSet<Slot>,
     discarded: usize,
@@ -137,9 +141,13 @@ impl Outbox<Scripted> for Recorder {
 
     fn promote(&mut self, _slot: Slot) {}
 
-    fn pause_reading(&mut self, _slot: Slot) {}
+    fn pause_reading(&mut self, slot: Slot) {
+        assert!(self.paused.insert(slot));
+    }
 
-    fn resume_reading(&mut self, _slot: Slot) {}
+    fn resume_reading(&mut self, slot: Slot) {
+        assert!(self.paused.remove(&slot));
+    }
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
         assert!(self.owned.insert(slot, bytes).is_none());

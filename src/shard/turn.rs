@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::app::App;
 use super::codes;
-use super::connection::{Connection, Phase, Place, Subscription};
+use super::connection::{Connection, Phase, Place, Reading, Subscription};
 use super::core::{Core, EVERYBODY, Turn};
 use super::options::SlowPolicy;
 use super::outbox::{Outbox, PIECES_MAX, Sink};
@@ -89,7 +89,7 @@ impl<A: App> Core<A> {
         // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
         let marks = connection.marks;
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
-        let is_read_on = marks.paused || connection.unread().is_some();
+        let is_read_on = marks.reading == Reading::Paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         // One for a barrier's ping.
@@ -128,6 +128,7 @@ impl<A: App> Core<A> {
         let Some(queue) = connection.queue.take() else {
             return;
         };
+        self.held.queues -= queue.len() as u64;
         let SendQueue { mut control, data } = *queue;
         let bytes = if control.is_empty() {
             data
@@ -258,6 +259,7 @@ impl<A: App> Core<A> {
     fn leave_behind(&mut self, slot: Slot) {
         let queue = self.connection_mut(slot).and_then(|c| c.queue.take());
         if let Some(queue) = queue {
+            self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
         self.all_fall_behind(slot, |lane, place| match lane.laggard(place) {
@@ -283,6 +285,7 @@ impl<A: App> Core<A> {
         };
         // Never more than the driver sends at once, which is less than 4 GiB.
         connection.in_flight_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.held.in_flight += u64::from(connection.in_flight_bytes);
         connection.marks.blocked = true;
         connection.marks.drain = true;
         connection.written_s = second;
@@ -303,6 +306,7 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
+        self.held.in_flight -= u64::from(connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
         connection.marks.blocked = false;
         self.compose(slot);
@@ -364,6 +368,7 @@ impl<A: App> Core<A> {
             return;
         }
         if let Some(queue) = connection.queue.take() {
+            self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
         let mut behind = false;
