@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -28,7 +29,7 @@ impl State {
         let json = answer.ok_or_else(ApiError::unavailable)??;
         serde_json::from_str(&json).map_err(|error| {
             tracing::error!(%error, "an answer of the application is not what it is to be");
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR.into()
+            StatusCode::INTERNAL_SERVER_ERROR.into()
         })
     }
 

@@ -7,13 +7,12 @@ use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::ApiError;
 use super::state::State;
-use crate::realtime::protocol::{ErrorCode, Members, Rejection};
+use crate::realtime::protocol::{Members, Rejection};
 
 /// A JSON object as a value of type `T`. Members that `T` does not know are passed over.
 ///
@@ -29,7 +28,7 @@ pub(super) struct OptionalBody<T>(pub(super) T);
 
 /// A query as a value of type `T`: 422 for what is wrong.
 #[derive(Debug)]
-pub(super) struct Query<T>(pub(super) T);
+pub(super) struct Parameters<T>(pub(super) T);
 
 /// The names in a path: 422 for what is wrong.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalBody<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
+impl<T: DeserializeOwned> FromRequestParts<State> for Parameters<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, ApiError> {
@@ -92,8 +91,12 @@ fn quoted(words: &str) -> Option<&str> {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = given.and_then(|value| value.split(';').next()).map(str::trim);
+    let given = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = given
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
     let is_json = essence.is_some_and(|kind| {
         let kind = kind.to_ascii_lowercase();
         kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
@@ -144,10 +147,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             return invalid(0);
         }
         let words = inner.to_string();
-        let words = words.split(" at line ").next().unwrap_or_default().to_owned();
+        let words = words
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let is_named = words.starts_with("missing field") || words.starts_with("duplicate field");
         let member = match quoted(&words) {
-            Some(name) if is_named && path != "." && !path.ends_with(name) => format!("{path}.{name}"),
+            Some(name) if is_named && path != "." && !path.ends_with(name) => {
+                format!("{path}.{name}")
+            }
             Some(name) if is_named => name.to_owned(),
             _ => path,
         };
@@ -155,19 +164,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-
-/// The response to a refused extractor, for tests.
-#[cfg(test)]
-fn status_of(error: ApiError) -> u16 {
-    error.into_response().status().as_u16()
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
     use serde::Deserialize;
     use serde_json::value::RawValue;
 
     use super::*;
+
+    fn status_of(error: ApiError) -> u16 {
+        error.into_response().status().as_u16()
+    }
 
     #[derive(Debug, Deserialize)]
     struct Publish {
@@ -198,20 +205,37 @@ mod tests {
             (r#"{"data":1}"#, 422, "topic"),
             (r#"{"topic":1,"data":1}"#, 422, "topic"),
             (r#"{"topic":"a","topic":"b","data":1}"#, 422, "topic"),
-            (r#"{"topic":"a","data":1,"inner":{"count":256}}"#, 422, "inner.count"),
+            (
+                r#"{"topic":"a","data":1,"inner":{"count":256}}"#,
+                422,
+                "inner.count",
+            ),
             (r#"{"topic":"a","data":1,"inner":{}}"#, 422, "inner.count"),
         ] {
             let error = parse::<Publish>(text.as_bytes()).unwrap_err();
             let debug = format!("{error:?}");
             let named = format!("\"member\": String(\"{member}\")");
-            assert_eq!(member.is_empty(), !debug.contains("\"member\""), "{text} {debug}");
-            assert!(member.is_empty() || debug.contains(&named), "{text} {debug}");
+            assert_eq!(
+                member.is_empty(),
+                !debug.contains("\"member\""),
+                "{text} {debug}"
+            );
+            assert!(
+                member.is_empty() || debug.contains(&named),
+                "{text} {debug}"
+            );
             assert_eq!(status_of(error), status, "{text}");
         }
-        assert_eq!(status_of(parse::<Publish>(b"{\"topic\":\"\xff\"}").unwrap_err()), 400);
+        assert_eq!(
+            status_of(parse::<Publish>(b"{\"topic\":\"\xff\"}").unwrap_err()),
+            400
+        );
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let deep = format!(r#"{{"topic":"a","data":{deep}}}"#);
-        assert_eq!(status_of(parse::<Publish>(deep.as_bytes()).unwrap_err()), 400);
+        assert_eq!(
+            status_of(parse::<Publish>(deep.as_bytes()).unwrap_err()),
+            400
+        );
         let good: Publish = parse(br#"{"topic":"a","other":[1],"data":{"a":1.50}}"#).unwrap();
         assert_eq!(good.data.get(), r#"{"a":1.50}"#, "as it was written");
     }
@@ -231,9 +255,15 @@ mod tests {
 
     #[test]
     fn a_wrong_parameter_of_a_query_is_named() {
-        let debug = format!("{:?}", in_query("Failed to deserialize query string: limit: invalid digit"));
+        let debug = format!(
+            "{:?}",
+            in_query("Failed to deserialize query string: limit: invalid digit")
+        );
         assert!(debug.contains("\"member\": String(\"limit\")"), "{debug}");
-        let debug = format!("{:?}", in_query("Failed to deserialize query string: missing field `id`"));
+        let debug = format!(
+            "{:?}",
+            in_query("Failed to deserialize query string: missing field `id`")
+        );
         assert!(debug.contains("\"member\": String(\"id\")"), "{debug}");
     }
 }

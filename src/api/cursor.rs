@@ -21,7 +21,9 @@ pub(super) fn decode(cursor: &str, kinds: &[char]) -> Result<(char, String), Api
     if cursor.len() > CURSOR_BYTES_MAX {
         return Err(invalid());
     }
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
+    let bytes = BASE64_URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_| invalid())?;
     let text = String::from_utf8(bytes).map_err(|_| invalid())?;
     let kind = text.chars().next().filter(|kind| kinds.contains(kind));
     let kind = kind.ok_or_else(invalid)?;
@@ -35,8 +37,15 @@ mod tests {
     #[test]
     fn a_cursor_is_read_by_its_own_list_alone() {
         let cursor = encode('r', "küche/1");
-        assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-        assert_eq!(decode(&cursor, &['r']).unwrap(), ('r', "küche/1".to_owned()));
+        assert!(
+            cursor
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        );
+        assert_eq!(
+            decode(&cursor, &['r']).unwrap(),
+            ('r', "küche/1".to_owned())
+        );
         assert!(decode(&cursor, &['b', 'a']).is_err());
         for wrong in ["", "=", "a b", "////", &"x".repeat(2000)] {
             assert!(decode(wrong, &['r']).is_err(), "{wrong}");

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State as Extract};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -82,7 +82,11 @@ impl ApiError {
     /// 504: the answer takes too long. What was asked may be done all the same.
     pub fn timeout() -> Self {
         let code = ErrorCode::Timeout.as_str();
-        Self::new(StatusCode::GATEWAY_TIMEOUT, code, "the answer took too long")
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            code,
+            "the answer took too long",
+        )
     }
 
     /// 429 with `Retry-After`.
@@ -106,7 +110,10 @@ impl ApiError {
             status if status.is_client_error() => "bad_request",
             _ => ErrorCode::Internal.as_str(),
         };
-        let error = status.canonical_reason().unwrap_or("refused").to_lowercase();
+        let error = status
+            .canonical_reason()
+            .unwrap_or("refused")
+            .to_lowercase();
         Self::new(status, code, error)
     }
 }
@@ -172,7 +179,7 @@ pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 
 /// The outermost layer: an identifier for each request, a time limit, and the body of every error.
 pub(super) async fn finish(
-    (clock, limit): (Clock, Duration),
+    Extract((clock, limit)): Extract<(Clock, Duration)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -224,7 +231,11 @@ mod tests {
             (Rejection::NotFound, 404, "not_found"),
             (Rejection::NotSubscribed, 409, "not_subscribed"),
             (Rejection::TooDeep, 400, "invalid_json"),
-            (Rejection::MissingMember("data".into()), 422, "invalid_message"),
+            (
+                Rejection::MissingMember("data".into()),
+                422,
+                "invalid_message",
+            ),
         ] {
             let error = ApiError::from(rejection);
             assert_eq!((error.0.status().as_u16(), error.0.code()), (status, code));
@@ -236,9 +247,11 @@ mod tests {
         let error = ApiError::rate_limited(1200);
         let fields: Vec<_> = error.0.fields().collect();
         assert_eq!(fields, [(&RETRY_AFTER, &HeaderValue::from_static("2"))]);
-        let body: serde_json::Value =
-            serde_json::from_slice(&error.0.body("r", "t")).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&error.0.body("r", "t")).unwrap();
         assert_eq!(body["details"]["retry_after_ms"], 1200);
-        assert_eq!((&body["request_id"], &body["status"]), (&"r".into(), &429.into()));
+        assert_eq!(
+            (&body["request_id"], &body["status"]),
+            (&"r".into(), &429.into())
+        );
     }
 }

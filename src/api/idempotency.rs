@@ -174,12 +174,18 @@ pub(super) async fn once(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let changes = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     let Some(key) = request.headers().get(IDEMPOTENCY_KEY).filter(|_| changes) else {
         return Ok(next.run(request).await);
     };
     let is_fine = (1..=KEY_BYTES_MAX).contains(&key.len())
-        && key.as_bytes().iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+        && key
+            .as_bytes()
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     let key = key.to_str().ok().filter(|_| is_fine);
     let key = key.ok_or_else(|| {
         let error = "an Idempotency-Key has 1 to 255 characters of ASCII";
@@ -191,7 +197,10 @@ pub(super) async fn once(
     let whole = Request::from_parts(parts.clone(), body);
     let body = body::read(whole, &state).await?;
     let digest: [u8; 20] = Sha1::digest(&body).into();
-    match state.idempotency.begin(&key, digest, state.clock.now().monotonic_ms) {
+    match state
+        .idempotency
+        .begin(&key, digest, state.clock.now().monotonic_ms)
+    {
         Found::New => {}
         Found::Answered(kept) => return Ok(kept.into_response()),
         Found::OtherBody => {
@@ -204,16 +213,18 @@ pub(super) async fn once(
             return Err(ApiError::new(StatusCode::CONFLICT, code, error));
         }
     }
-    let mut under_way = UnderWay {
+    let under_way = UnderWay {
         idempotency: Arc::clone(&state.idempotency),
         key,
         answer: None,
     };
     // On its own: it is done though its client should go.
     let work = tokio::spawn(async move {
+        let mut under_way = under_way;
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         let (response, kept) = keep(response).await?;
         under_way.answer = kept;
+        drop(under_way);
         Ok(response)
     });
     work.await.unwrap_or_else(|error| {
@@ -279,19 +290,28 @@ mod tests {
         assert_eq!(answer.body, "done");
         assert!(matches!(table.begin("k", [2; 20], 1001), Found::New));
         table.end("k", None);
-        assert!(matches!(table.begin("k", [3; 20], 1001), Found::New), "it failed");
+        assert!(
+            matches!(table.begin("k", [3; 20], 1001), Found::New),
+            "it failed"
+        );
     }
 
     #[test]
     fn the_oldest_goes_when_there_are_too_many_and_memory_is_counted() {
         let table = Idempotency::new(Duration::from_secs(1));
         for i in 0..=KEYS_MAX {
-            assert!(matches!(table.begin(&i.to_string(), [0; 20], 0), Found::New));
+            assert!(matches!(
+                table.begin(&i.to_string(), [0; 20], 0),
+                Found::New
+            ));
         }
         assert_eq!(table.answers().by_key.len(), KEYS_MAX);
         assert!(matches!(table.begin("1", [0; 20], 0), Found::UnderWay));
         assert!(matches!(table.begin("0", [0; 20], 0), Found::New));
         table.answers().expire(u64::MAX);
-        assert_eq!((table.answers().bytes, table.answers().by_key.len()), (0, 0));
+        assert_eq!(
+            (table.answers().bytes, table.answers().by_key.len()),
+            (0, 0)
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! Messages: what was said in a room, something new, and what has become of it.
+#![expect(unused_qualifications, reason = "the macro of utoipa writes them")]
 
 use axum::Json;
 use axum::extract::State as Extract;
@@ -8,7 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Path, Query};
+use super::body::{Body, Parameters, Path};
 use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
@@ -49,8 +50,8 @@ async fn history(
     Extract(state): Extract<State>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(page): Query<PageOf>,
-    Query(between): Query<Between>,
+    Parameters(page): Parameters<PageOf>,
+    Parameters(between): Parameters<Between>,
 ) -> Result<Json<MessagePage>, ApiError> {
     let limit = page_size(page.limit, MESSAGES_MAX)?;
     let Between {
@@ -142,7 +143,7 @@ async fn status(
     Extract(state): Extract<State>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(InRoom { room_id }): Query<InRoom>,
+    Parameters(InRoom { room_id }): Parameters<InRoom>,
 ) -> Result<Json<MessageStatus>, ApiError> {
     let asking = caller.known()?.asking(Scope::Rooms)?;
     let message = MessageId::parse(&id).ok_or(Rejection::InvalidMember("id".into()))?;

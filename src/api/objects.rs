@@ -301,15 +301,28 @@ impl IntoResponses for Problems {
             ("403", "Not allowed: by role, scope, ownership or origin"),
             ("404", "No such thing"),
             ("408", "The body did not come in time"),
-            ("409", "The present state does not allow it, or the same Idempotency-Key is under way"),
+            (
+                "409",
+                "The present state does not allow it, or the same Idempotency-Key is under way",
+            ),
             ("413", "The body is too large"),
             ("415", "The body is not said to be JSON"),
-            ("422", "A member, a parameter or a name is missing or wrong; `details.member` says which"),
+            (
+                "422",
+                "A member, a parameter or a name is missing or wrong; `details.member` says which",
+            ),
             ("429", "Too many requests; `Retry-After` says when"),
-            ("503", "A shard or the store is behind; `Retry-After` says when"),
+            (
+                "503",
+                "A shard or the store is behind; `Retry-After` says when",
+            ),
             ("504", "The answer took too long"),
         ];
-        let body = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+        let body = || {
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Error")))
+                .build()
+        };
         let response = |description: &str| {
             let response = ResponseBuilder::new().description(description);
             RefOr::T(response.content("application/json", body()).build())
@@ -347,7 +360,10 @@ pub(super) fn page_size(limit: Option<u32>, max: usize) -> Result<usize, super::
     if (1..=PAGE_SIZE_MAX).contains(&limit) {
         Ok(limit.min(max))
     } else {
-        Err(super::ApiError::invalid_member("limit", "expected 1 to 1000"))
+        Err(super::ApiError::invalid_member(
+            "limit",
+            "expected 1 to 1000",
+        ))
     }
 }
 

@@ -97,7 +97,11 @@ mod tests {
         assert_eq!(rates.take("user ann", 0), Ok(()));
         assert_eq!(rates.take("user bob", 0), Ok(()));
         assert!(rates.take("user eve", 0).is_err());
-        assert_eq!(rates.take("user eve", 10_000), Ok(()), "the idle are forgotten");
+        assert_eq!(
+            rates.take("user eve", 10_000),
+            Ok(()),
+            "the idle are forgotten"
+        );
         assert!(rates.buckets.lock().unwrap().len() < 10);
     }
 }

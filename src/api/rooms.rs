@@ -1,4 +1,5 @@
 //! Rooms: made, changed, looked at and ended; who is there, and who may be.
+#![expect(unused_qualifications, reason = "the macro of utoipa writes them")]
 
 use axum::Json;
 use axum::extract::State as Extract;
@@ -9,7 +10,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Path, Query};
+use super::body::{Body, Parameters, Path};
 use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
@@ -53,8 +54,8 @@ struct Prefix {
 async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
-    Query(page): Query<PageOf>,
-    Query(Prefix { prefix }): Query<Prefix>,
+    Parameters(page): Parameters<PageOf>,
+    Parameters(Prefix { prefix }): Parameters<Prefix>,
 ) -> Result<Json<RoomPage>, ApiError> {
     let after = page.cursor.map(|cursor| cursor::decode(&cursor, &['r']));
     let after = after.transpose()?.map(|(_, name)| name);
@@ -84,7 +85,11 @@ async fn create(
         .collect();
     let errand = Errand::create(&name, room.into_changes(), members?)?;
     let made = state.ask(asking, errand).await?;
-    Ok((StatusCode::CREATED, [(LOCATION, path_of(&name))], Json(made)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, path_of(&name))],
+        Json(made),
+    ))
 }
 
 /// The path of a room, percent-encoded.
@@ -178,7 +183,7 @@ async fn participants(
     Extract(state): Extract<State>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(page): Query<PageOf>,
+    Parameters(page): Parameters<PageOf>,
 ) -> Result<Json<ParticipantPage>, ApiError> {
     let after = page.cursor.map(|cursor| cursor::decode(&cursor, &['p']));
     let after = after.transpose()?.map(|(_, name)| name);

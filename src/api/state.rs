@@ -83,12 +83,13 @@ impl fmt::Debug for State {
 impl State {
     /// For a server where everybody is a guest; the fields say what else there may be.
     pub fn new(server: ServerHandle<Realtime>, options: ApiOptions) -> Self {
+        let own = OriginRules::new(&["same-origin"]).expect("a rule");
         Self {
             server,
             auth: Arc::new(Authenticator::guests()),
-            origins: Arc::default(),
-            proxies: Arc::default(),
-            keys: Arc::default(),
+            origins: Arc::new(ArcSwap::from_pointee(own)),
+            proxies: Arc::new(ArcSwap::default()),
+            keys: Arc::new(ArcSwap::default()),
             store: None,
             idempotency: Arc::new(Idempotency::new(options.idempotency_window)),
             rates: Arc::new(Rates::new(options.requests_per_second)),

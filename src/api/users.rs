@@ -5,7 +5,7 @@ use axum::extract::State as Extract;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, OptionalBody, Path, Query};
+use super::body::{Body, OptionalBody, Parameters, Path};
 use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
@@ -16,8 +16,8 @@ use super::objects::{
 };
 use super::rooms::as_user;
 use super::state::State;
+use crate::auth::Revocation as Revoke;
 use crate::auth::keys::Scope;
-use crate::auth::revocation::Revocation as Revoke;
 use crate::id::{ShardId, UserId};
 use crate::realtime::protocol::MessageId;
 use crate::realtime::{ConnectionView, Mail, Roles};
@@ -49,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
-    Query(page): Query<PageOf>,
+    Parameters(page): Parameters<PageOf>,
 ) -> Result<Json<UserPage>, ApiError> {
     caller.server(Scope::Users)?;
     let limit = page_size(page.limit, USERS_MAX)?;
@@ -175,7 +175,11 @@ async fn broadcast(
 
 fn as_roles(names: &[String]) -> Result<Roles, ApiError> {
     let invalid = || ApiError::invalid_member("roles", "expected 1 to 32 names of 1 to 64 bytes");
-    if names.is_empty() || names.iter().any(|name| name.is_empty() || name.contains(',')) {
+    if names.is_empty()
+        || names
+            .iter()
+            .any(|name| name.is_empty() || name.contains(','))
+    {
         return Err(invalid());
     }
     Roles::from_list(&names.join(",")).ok_or_else(invalid)
@@ -201,7 +205,9 @@ async fn disconnect(
         return Err(ApiError::invalid_member("reason", "at most 123 bytes"));
     }
     let only = how.connection_id.as_deref();
-    let only = only.map(|id| as_connection(id, "connection_id")).transpose()?;
+    let only = only
+        .map(|id| as_connection(id, "connection_id"))
+        .transpose()?;
     let closed = state.on_shard(state.server.home(&user), move |_, context| {
         let mut connections = context.connections_of(&user);
         connections.retain(|connection| only.is_none_or(|only| only == *connection));
@@ -219,7 +225,9 @@ async fn disconnect(
 fn as_code(code: u16) -> Result<CloseCode, ApiError> {
     let is_allowed = matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999);
     let invalid = || ApiError::invalid_member("code", "no close code that can be sent");
-    CloseCode::new(code).filter(|_| is_allowed).ok_or_else(invalid)
+    CloseCode::new(code)
+        .filter(|_| is_allowed)
+        .ok_or_else(invalid)
 }
 
 /// Revokes what a user can show: all tokens and sessions made before a time, or one token by its `jti`.
@@ -235,7 +243,7 @@ async fn revoke(
     Path(id): Path<String>,
     OptionalBody(what): OptionalBody<Revocation>,
 ) -> Result<Json<Revoked>, ApiError> {
-    caller.server(Scope::Users)?;
+    caller.server(Scope::Admin)?;
     let user = as_user(&id, "id")?;
     let now_s = state.now_s();
     let (revocation, issued_before) = match &what.token_id {
@@ -244,11 +252,14 @@ async fn revoke(
             return Err(ApiError::invalid_member("issued_before", error));
         }
         Some(token) if !(1..=TOKEN_ID_BYTES_MAX).contains(&token.len()) => {
-            return Err(ApiError::invalid_member("token_id", "expected 1 to 256 bytes"));
+            return Err(ApiError::invalid_member(
+                "token_id",
+                "expected 1 to 256 bytes",
+            ));
         }
         Some(token) => (of_token(token), None),
         None => {
-            let before_s = what.issued_before.unwrap_or(now_s);
+            let before_s = what.issued_before.unwrap_or(now_s + 1);
             (of_user(user, before_s), Some(before_s))
         }
     };
@@ -261,7 +272,7 @@ async fn revoke(
 }
 
 fn of_token(token: &str) -> Revoke {
-    Revoke::Token { jti: token.into() }
+    Revoke::Token { id: token.into() }
 }
 
 fn of_user(user: UserId, issued_before_s: u64) -> Revoke {
@@ -308,7 +319,12 @@ mod tests {
 
     #[test]
     fn roles_are_names_without_commas() {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
         let roles = as_roles(&names(&["admin", "editor"])).unwrap();
         assert_eq!(roles.iter().collect::<Vec<_>>(), ["admin", "editor"]);
         for wrong in [&[][..], &[""], &["a,b"], &["a b"], &["x"; 33]] {
