@@ -116,7 +116,9 @@ fn the_server_publishes_any_type_and_leaves_out_whom_it_is_told_to() {
     assert!(all.iter().any(|it| it["type"] == "tick"), "{all:?}");
 
     // Readers of another profile get a chat in their own shape.
-    let mut eve = site.connect_to("/ws/prices?user_id=eve&profile=flat");
+    let mut eve = site.connect_to("/ws?user_id=eve");
+    eve.say(json!({"type": "subscribe", "id": "s", "topic": "prices"}));
+    eve.until("subscribed");
     publish(json!({"topic": "prices", "type": "chat", "data": {"text": "hello"}})).ok();
     assert_eq!(eve.until("chat")["content"], "hello");
 
