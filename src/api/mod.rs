@@ -1,2 +1,4 @@
 //! What is said over HTTP: the API, health, metrics and the dashboard.
 #![forbid(unsafe_code)]
+
+pub mod dashboard;

@@ -1,0 +1,163 @@
+// What stands beside the plots: the numbers of now, and tables of what is counted.
+
+import { byId, element, setText, table } from "./dom.js";
+import { bytes, count, duration, microseconds, plural, rate, size, words } from "./format.js";
+
+/** Tiles: title, value with unit, and a line below. */
+const TILES = [
+  ["Connections", ({ totals }) => [count(totals.connections)], ({ totals }) => `${count(totals.pending)} opening or closing`],
+  ["Users", ({ totals }) => [count(totals.users)], ({ totals }) => perUser(totals)],
+  ["Rooms", ({ totals }) => [count(totals.rooms)], ({ totals }) => plural(totals.members, "membership")],
+  ["Received", ({ totals }) => [rate(totals.rates.messages_in), "/s"], ({ totals }) => `${bytes(totals.rates.bytes_in)}/s`],
+  ["Sent", ({ totals }) => [rate(totals.rates.sent), "/s"], ({ totals }) => sentMore(totals)],
+  ["Memory", ({ memory }) => [size(memory.rss).amount, size(memory.rss).unit], ({ totals }) => `history ${bytes(totals.history_bytes)}`],
+];
+
+const perUser = ({ users, connections }) => (users > 0 ? `${(connections / users).toFixed(1)} connections each` : "nobody is here");
+const sentMore = ({ rates }) => ("bytes_out" in rates ? `${bytes(rates.bytes_out)}/s` : `${rate(rates.published)}/s published`);
+
+/** Counters that say that somebody was refused, held back or sent away: name, and what it means. */
+const CORE_REFUSALS = {
+  refused: "Handshakes refused",
+  refused_memory: "Handshakes refused for want of memory",
+  violations: "Closed: broke the protocol or a limit of it",
+  timed_out: "Closed: nothing heard of them",
+  too_slow: "Closed: took nothing",
+  evicted: "Closed in favour of a newer connection",
+  dropped_backpressure: "Messages dropped: too much was waiting",
+  lagged: "Subscribers who missed messages",
+  read_pauses: "Reading paused: too much was waiting",
+  pressed: "Reading paused for want of memory",
+  service_busy: "HTTP requests refused: too many",
+  accept_pauses: "Accepting paused",
+  slow_turns: "Slow turns",
+};
+const REALTIME_REFUSALS = {
+  refused: "Messages refused, for whatever reason",
+  rate_limited: "… sent too fast",
+  content_refused: "… not let through by the content rules",
+  too_many_rooms: "… in too many rooms",
+  room_full: "… the room was full",
+  forbidden: "… not allowed",
+  unavailable: "… store or shard could not take it",
+  rate_closed: "Closed: went on sending too fast",
+  handler_errors: "Handlers that failed",
+  handler_panics: "Handlers that panicked",
+};
+
+const SHARD_STATES = { ok: ["good", "in time"], busy: ["wait", "queue full"], late: ["bad", "late"], stopped: ["bad", "stopped"] };
+
+function tag([kind, text]) {
+  return element("span", `tag ${kind}`, text);
+}
+
+/** A card whose table is made anew when what it shows has changed. */
+class Card {
+  #body = element("div", "");
+  #shown = "";
+
+  constructor(title, className = "") {
+    this.title = title;
+    this.node = element("section", `card ${className}`, element("h2", "", title), this.#body);
+    this.node.setAttribute("aria-label", title);
+  }
+
+  /** `shown`: all that `make` depends on. */
+  show(shown, make) {
+    const signature = JSON.stringify(shown);
+    // A reader who is in it is not thrown out of it.
+    if (signature === this.#shown || this.#body.contains(document.activeElement)) return;
+    this.#shown = signature;
+    this.#body.replaceChildren(make());
+  }
+
+  empty(text) {
+    this.show(text, () => element("p", "empty", text));
+  }
+}
+
+const column = (title) => ({ title });
+const numbers = (...titles) => titles.map((title) => ({ title, isNumber: true }));
+
+export class Tables {
+  #values = [];
+  #shards = new Card("Shards", "full");
+  #handlers = new Card("Slowest handlers");
+  #store = new Card("Store and broker");
+  #refusals = new Card("Refusals and limits");
+  /** Refusals as they were a minute ago, or when the page was opened. */
+  #past = [];
+
+  constructor() {
+    for (const [title] of TILES) {
+      const [value, more] = [element("span", ""), element("span", "unit")];
+      const below = element("dd", "more");
+      byId("tiles").append(element("div", "tile", element("dt", "", title), element("dd", "value", value, more), below));
+      this.#values.push([value, more, below]);
+    }
+    byId("tables").append(this.#shards.node, this.#refusals.node, this.#handlers.node, this.#store.node);
+  }
+
+  show(snapshot, sample) {
+    TILES.forEach(([, read, below], place) => {
+      const [value, unit, more] = this.#values[place];
+      const [amount, measure = ""] = read(sample);
+      setText(value, amount);
+      setText(unit, measure);
+      setText(more, below(sample));
+    });
+    setText(byId("about"), `Version ${snapshot.version} · up ${duration(snapshot.uptime_ms / 1000)}`);
+    this.#showShards(sample);
+    this.#showHandlers(snapshot.handlers);
+    this.#showStore(snapshot);
+    this.#showRefusals(snapshot);
+  }
+
+  #showShards({ shards }) {
+    const rows = shards.map(({ shard, state, connections, users, rooms, members, pending, rates, history_bytes }) => [
+      `Shard ${shard}`, state, count(connections), count(users), count(rooms), count(members), count(pending),
+      rate(rates.messages_in), rate(rates.sent), bytes(history_bytes),
+    ]);
+    const columns = [column("Shard"), column("Answers"), ...numbers("Connections", "Users", "Rooms", "Members", "Opening or closing", "Received/s", "Sent/s", "History")];
+    const cells = ([name, state, ...rest]) => [name, tag(SHARD_STATES[state] ?? ["wait", state]), ...rest];
+    this.#shards.show(rows, () => table("Shards", columns, rows.map(cells)));
+  }
+
+  #showHandlers(handlers) {
+    if (handlers.length === 0) return this.#handlers.empty("No handler has been timed yet.");
+    const slowest = handlers.toSorted((one, other) => other.p99_us - one.p99_us).slice(0, 12);
+    const rows = slowest.map(({ name, calls, p50_us, p99_us, max_us }) => [name, count(calls), ...[p50_us, p99_us, max_us].map(microseconds)]);
+    const columns = [column("Type"), ...numbers("Calls", "Median", "99 %", "Longest")];
+    this.#handlers.show(rows, () => table("Slowest handlers", columns, rows));
+  }
+
+  #showStore({ store, broker }) {
+    const rows = [["Broker", broker.kind === "none" ? "none: this server stands alone" : words(broker.kind)]];
+    if (store === null) {
+      rows.push(["Store", "none: nothing outlives the process"]);
+    } else {
+      const { is_failing, queued_bytes, queued, ...counted } = store;
+      rows.push(["Store", is_failing ? "failing" : "writing"], ["Waiting", `${plural(queued, "request")}, ${bytes(queued_bytes)}`]);
+      for (const [name, value] of Object.entries(counted)) rows.push([words(name[0].toUpperCase() + name.slice(1)), count(value)]);
+    }
+    const cell = ([name, text]) => [name, { writing: tag(["good", text]), failing: tag(["bad", text]) }[text] ?? text];
+    this.#store.show(rows, () => table("Store and broker", [column(""), { title: "", isNumber: store !== null }], rows.map(cell)));
+  }
+
+  #showRefusals({ time_ms, uptime_ms, totals }) {
+    const begun = time_ms - uptime_ms;
+    // Another process counts from zero.
+    if (this.#past.length > 0 && Math.abs(this.#past[0].begun - begun) > 5000) this.#past = [];
+    this.#past.push({ begun, time_ms, counters: totals.counters, realtime: totals.realtime });
+    while (this.#past[0].time_ms < time_ms - 60_000) this.#past.shift();
+    const rowsOf = (group, meanings) =>
+      Object.entries(meanings)
+        .filter(([name]) => totals[group][name] > 0)
+        .map(([name, meaning]) => [meaning, totals[group][name], totals[group][name] - (this.#past[0][group][name] ?? 0)]);
+    const rows = [...rowsOf("counters", CORE_REFUSALS), ...rowsOf("realtime", REALTIME_REFUSALS)];
+    if (rows.length === 0) return this.#refusals.empty("Nothing has been refused since the start.");
+    const columns = [column("What"), ...numbers("Last minute", "Since the start")];
+    const cells = rows.map(([meaning, all, recent]) => [meaning, count(recent), count(all)]);
+    this.#refusals.show(cells, () => table("Refusals and limits", columns, cells));
+  }
+}
