@@ -4,6 +4,9 @@ import * as api from "./api.js";
 import { byId, element, quoted, tell } from "./dom.js";
 import { plural } from "./format.js";
 
+/** What a disconnect is not. */
+const NOT_BARRED = "Its client is told not to come back by itself, and is not kept from it.";
+
 /** Asks, does it if the answer is yes, and resolves to whether it was done. `lines`: what is affected. */
 export function confirm({ title, lines, verb, act }) {
   const box = byId("confirm");
@@ -40,7 +43,7 @@ export function disconnectUser(user, connections) {
   const several = connections === 1 ? "Its connection is" : `Its ${plural(connections, "connection")} are`;
   return confirm({
     title: ["Disconnect ", quoted(user), "?"],
-    lines: [`${several} closed, and it leaves every room it is in. It may connect again.`],
+    lines: [`${several} closed, and it leaves every room it is in.`, NOT_BARRED],
     verb: "Disconnect",
     act: async () => {
       const { closed } = await api.disconnect(user);
@@ -52,7 +55,7 @@ export function disconnectUser(user, connections) {
 export function closeConnection(user, connection) {
   return confirm({
     title: ["Close one connection of ", quoted(user), "?"],
-    lines: [["Connection ", quoted(connection), " is closed. The user’s other connections stay."]],
+    lines: [["Connection ", quoted(connection), " is closed. The user’s other connections stay."], NOT_BARRED],
     verb: "Close connection",
     act: async () => {
       await api.disconnect(user, connection);
@@ -65,8 +68,8 @@ export function closeRoom(id, members) {
   return confirm({
     title: ["Close room ", quoted(id), "?"],
     lines: [
-      members === 0 ? "Nobody is in it." : `${plural(members, "member")} will be put out of it; connections stay.`,
-      "What the room keeps of its messages is deleted with it.",
+      members === 0 ? "Nobody is in it." : `${plural(members, "member")} are told and sent out; connections stay.`,
+      "Nothing of it is kept, its messages included.",
     ],
     verb: "Close room",
     act: async () => {
@@ -76,7 +79,7 @@ export function closeRoom(id, members) {
   });
 }
 
-/** The form that speaks to everybody. `now()`: the newest totals, or `null`. */
+/** The form that speaks to everybody. `now()`: the newest totals. */
 export function announceForm(now) {
   const form = byId("announce-form");
   const field = byId("announcement");
@@ -84,15 +87,15 @@ export function announceForm(now) {
     event.preventDefault();
     const message = field.value.trim();
     if (message === "") return field.focus();
-    const totals = now();
-    const reach = totals ? `${plural(totals.connections, "connection")} of ${plural(totals.users, "user")}` : "everybody who is connected";
+    const { connections, users } = now();
+    const reach = `${plural(connections, "connection")} of ${plural(users, "user")}`;
     const isDone = await confirm({
       title: ["Announce this?"],
-      lines: [quoted(`“${message}”`), `It reaches ${reach}, whatever rooms they are in. It cannot be taken back.`],
+      lines: [quoted(`“${message}”`), `It reaches ${reach}, in whatever rooms. It cannot be taken back.`],
       verb: "Announce",
       act: async () => {
-        await api.announce(message);
-        return "The announcement is out.";
+        const reached = await api.announce(message);
+        return `The announcement is out to ${plural(reached.connections, "connection")}.`;
       },
     });
     if (isDone) form.reset();

@@ -58,11 +58,15 @@ function showState(state, { text = "", delay, silence }) {
   }
   clearInterval(countdown);
   const isTrouble = state === "lost" || state === "stale";
-  byId("banner").hidden = !isTrouble && !(state === "connecting" && byId("banner-text").textContent);
+  const wasTrouble = byId("banner-text").textContent !== "";
+  byId("banner").hidden = !isTrouble && !(state === "connecting" && wasTrouble);
   if (state === "lost") {
     setText(byId("banner-text"), text);
     const until = Date.now() + delay;
-    const tick = () => setText(byId("countdown"), `Next try in ${Math.max(1, Math.ceil((until - Date.now()) / 1000))} s.`);
+    const tick = () => {
+      const left = Math.max(1, Math.ceil((until - Date.now()) / 1000));
+      setText(byId("countdown"), `Next try in ${left} s.`);
+    };
     tick();
     countdown = setInterval(tick, 500);
   } else if (state === "stale") {
@@ -76,7 +80,7 @@ function showState(state, { text = "", delay, silence }) {
 
 const details = new Details(() => search.again());
 const search = searchForm(details);
-announceForm(() => history.newest?.totals ?? null);
+announceForm(() => history.newest.totals);
 plots.onChange = draw;
 
 byId("span").addEventListener("change", (event) => {

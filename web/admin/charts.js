@@ -2,12 +2,17 @@
 // table for those who do not see lines. uPlot draws; it is loaded as a script and knows no modules.
 
 import { byId, element, setText, table } from "./dom.js";
-import { bytes, count, rate, words } from "./format.js";
+import { bytes, count, rate, title } from "./format.js";
 import { colours } from "./theme.js";
 
 const uPlot = globalThis.uPlot;
 const SERIES = Array.from({ length: 8 }, (_, place) => `series-${place + 1}`);
 const HEIGHT = 190;
+/** Shortest time that is shown, seconds. */
+const SPAN_MIN = 30;
+/** Steps of a scale: whole numbers, and for bytes powers of two. */
+const STEPS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+const BYTE_STEPS = Array.from({ length: 44 }, (_, power) => 2 ** power);
 /** All plots show the time under the pointer of one. */
 const cursors = uPlot.sync("dashboard");
 
@@ -26,15 +31,15 @@ const line = (name, read) => ({ name, read });
 const fixed = (lines) => () => lines;
 
 function shardLines(read) {
-  return (sample) => sample.shards.map(({ shard }, place) => line(`Shard ${shard}`, (at) => read(at.shards[place] ?? { rates: {} })));
+  const at = (place) => (sample) => read(sample.shards[place] ?? { rates: {} });
+  return (newest) => newest.shards.map(({ shard }, place) => line(`Shard ${shard}`, at(place)));
 }
 
 function memoryLines(sample) {
   const kinds = Object.keys(sample.memory).filter((kind) => kind !== "rss");
   kinds.sort((one, other) => sample.memory[other] - sample.memory[one]);
-  const name = (kind) => (kind === "rss" ? "Resident, all" : words(kind[0].toUpperCase() + kind.slice(1)));
-  const all = "rss" in sample.memory ? ["rss", ...kinds] : kinds;
-  return all.map((kind) => line(name(kind), ({ memory }) => memory[kind] ?? null));
+  const known = kinds.map((kind) => line(title(kind), ({ memory }) => memory[kind] ?? null));
+  return [line("Resident, all", ({ memory }) => memory.rss ?? null), ...known];
 }
 
 /** One plot: its frame, its lines, and how its numbers are written. */
@@ -44,6 +49,7 @@ class Plot {
   #title;
   #canvas = element("div", "canvas");
   #legend = element("ul", "legend");
+  #names = [];
   #amounts = [];
   #details = element("details", "", element("summary", "", "As a table"));
   #tableFrame = element("div", "");
@@ -62,7 +68,8 @@ class Plot {
     this.#canvas.setAttribute("role", "img");
     this.#details.append(this.#tableFrame);
     this.#details.addEventListener("toggle", () => this.#fillTable());
-    this.node = element("article", "plot card", element("div", "plot-head", heading, head), this.#canvas, this.#legend, this.#details);
+    const top = element("div", "plot-head", heading, head);
+    this.node = element("article", "plot card", top, this.#canvas, this.#legend, this.#details);
     new ResizeObserver(() => this.#fit()).observe(this.#canvas);
   }
 
@@ -84,16 +91,21 @@ class Plot {
     const lines = this.#lines(newest);
     const value = (read) => (sample) => (sample.isGap ? null : (read(sample) ?? null));
     this.#columns = [samples.map(({ time }) => time), ...lines.map(({ read }) => samples.map(value(read)))];
-    const shown = JSON.stringify(lines.map(({ name }) => name));
-    if (shown !== this.#shownLines) this.#make(lines);
-    this.#shownLines = shown;
+    this.#names = lines.map(({ name }) => name);
+    const signature = JSON.stringify(this.#names);
+    if (signature !== this.#shownLines) this.#make(lines);
+    this.#shownLines = signature;
     this.#chart.batch(() => {
       this.#chart.setData(this.#columns, false);
-      this.#chart.setScale("x", { min: newest.time - seconds, max: newest.time });
+      // A plot that has just begun is not a thin stripe at its right end.
+      const shown = Math.max(SPAN_MIN, Math.min(seconds, newest.time - samples[0].time));
+      this.#chart.setScale("x", { min: newest.time - shown, max: newest.time });
     });
     this.#fillLegend(this.#chart.cursor.idx);
     this.#fillTable();
   }
+
+  #ticks = (_, splits) => splits.map((value) => this.#write(value));
 
   #make(lines) {
     const colour = colours([...SERIES, "muted", "grid", "panel"]);
@@ -108,17 +120,18 @@ class Plot {
       }),
     );
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    const axis = { stroke: colour.muted, font, grid: { stroke: colour.grid, width: 1 }, ticks: { show: false } };
+    const grid = { stroke: colour.grid, width: 1 };
+    const axis = { stroke: colour.muted, font, grid, ticks: { show: false } };
     const options = {
       width: Math.max(200, this.#canvas.clientWidth),
       height: HEIGHT,
       legend: { show: false },
-      padding: [8, 10, 0, 0],
+      padding: [8, 26, 0, 0],
       cursor: { sync: { key: cursors.key }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { y: { range: (_, __, most) => [0, ceiling(most)] } },
       axes: [
         { ...axis, space: 70, size: 28, values: (_, splits) => splits.map(clock) },
-        { ...axis, size: 62, space: 34, values: (_, splits) => splits.map((value) => this.#write(value)) },
+        { ...axis, size: 62, space: 34, incrs: this.#write === bytes ? BYTE_STEPS : STEPS, values: this.#ticks },
       ],
       series: [{}, ...lines.map((_, place) => series(tint(place), place, lines.length))],
       hooks: { setCursor: [(chart) => this.#fillLegend(chart.cursor.idx)] },
@@ -136,7 +149,7 @@ class Plot {
     const at = pointed ?? times.length - 1;
     this.#amounts.forEach((amount, place) => setText(amount, this.#write(columns[place]?.[at] ?? null)));
     if (pointed != null) return;
-    const values = this.#amounts.map((amount, place) => `${this.#legend.children[place].children[1].textContent} ${amount.textContent}`);
+    const values = this.#amounts.map((amount, place) => `${this.#names[place]} ${amount.textContent}`);
     this.#canvas.setAttribute("aria-label", `${this.#title} over time. Now: ${values.slice(0, 12).join(", ")}`);
   }
 
@@ -149,7 +162,7 @@ class Plot {
       const sum = values.reduce((all, value) => all + value, 0);
       const known = values.length > 0;
       return [
-        this.#legend.children[place].children[1].textContent,
+        this.#names[place],
         this.#write(column.at(-1)),
         this.#write(known ? sum / values.length : null),
         this.#write(known ? Math.min(...values) : null),
@@ -165,7 +178,7 @@ const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
 /** Where the scale ends: a little above the highest value, and never so low that noise fills the plot. */
 function ceiling(most) {
-  return most == null || most <= 0 ? 1 : most * 1.1;
+  return Math.max(4, (most ?? 0) * 1.1);
 }
 
 /** A line. The first of a few has its area filled; where there are more than colours, dashes tell. */
@@ -203,26 +216,39 @@ export class Plots {
       new Plot({
         title: "Connections and users",
         write: count,
-        lines: fixed([line("Connections", ({ totals }) => totals.connections), line("Users", ({ totals }) => totals.users)]),
+        lines: fixed([
+          line("Connections", ({ totals }) => totals.connections),
+          line("Users", ({ totals }) => totals.users),
+        ]),
       }),
       new Plot({
         title: "Messages",
         unit: "per second",
         write: rate,
-        lines: fixed([line("Sent", ({ totals }) => totals.rates.sent), line("Received", ({ totals }) => totals.rates.messages_in), line("Published", ({ totals }) => totals.rates.published)]),
+        lines: fixed([
+          line("Sent", ({ totals }) => totals.rates.sent),
+          line("Received", ({ totals }) => totals.rates.messages_in),
+          line("Published", ({ totals }) => totals.rates.published),
+        ]),
       }),
       this.#byShard,
       new Plot({
         title: "Rooms and members",
         write: count,
-        lines: fixed([line("Rooms", ({ totals }) => totals.rooms), line("Members", ({ totals }) => totals.members)]),
+        lines: fixed([
+          line("Rooms", ({ totals }) => totals.rooms),
+          line("Members", ({ totals }) => totals.members),
+        ]),
       }),
       new Plot({ title: "Memory by kind", write: bytes, lines: memoryLines }),
       new Plot({
         title: "Connections opened and closed",
         unit: "per second",
         write: rate,
-        lines: fixed([line("Opened", ({ totals }) => totals.rates.opened), line("Closed", ({ totals }) => totals.rates.closed)]),
+        lines: fixed([
+          line("Opened", ({ totals }) => totals.rates.opened),
+          line("Closed", ({ totals }) => totals.rates.closed),
+        ]),
       }),
     ];
     byId("plots").append(...this.#plots.map(({ node }) => node));

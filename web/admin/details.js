@@ -3,7 +3,10 @@
 import * as actions from "./actions.js";
 import * as api from "./api.js";
 import { button, byId, element, facts, quoted, table, tell } from "./dom.js";
-import { count, plural, when, words } from "./format.js";
+import { bytes, count, plural, when } from "./format.js";
+
+/** Rooms that are named of each connection. */
+const ROOMS_SHOWN = 8;
 
 export class Details {
   #box = byId("details");
@@ -61,20 +64,32 @@ export class Details {
     else await this.#again();
   }
 
-  #user(id, { connections, rooms }) {
-    const columns = [{ title: "Connection" }, { title: "Since" }, { title: "More" }, { title: "" }];
-    const rows = connections.map((connection) => {
-      const { connection_id, since, ...more } = typeof connection === "string" ? { connection_id: connection } : connection;
-      const close = () => this.#after(actions.closeConnection(id, connection_id), connections.length === 1);
-      const text = Object.entries(more).filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => `${words(name)} ${value}`);
-      return [quoted(connection_id), since ? when(since) : "", quoted(text.join(", ")), button("danger-quiet", "Close…", close, `Close connection ${connection_id}`)];
+  #user(id, { connections }) {
+    const columns = ["Connection", "From", "Profile", "Rooms"].map((title) => ({ title }));
+    columns.push({ title: "Waiting", isNumber: true }, { title: "" });
+    const rows = connections.map(({ connection_id, remote_address, profile, rooms, buffered_bytes }) => {
+      const act = () => this.#after(actions.closeConnection(id, connection_id), connections.length === 1);
+      const close = button("danger-quiet", "Close…", act, `Close connection ${connection_id}`);
+      const name = element("code", "", connection_id);
+      return [name, quoted(remote_address), profile, this.#rooms(rooms), bytes(buffered_bytes), close];
     });
-    const isHere = connections.length > 0;
-    const parts = [element("h3", "", isHere ? plural(connections.length, "connection") : "Not connected")];
-    if (isHere) parts.push(table("Connections", columns, rows), this.#composer(id));
-    if (rooms?.length) parts.push(element("h3", "", "Rooms"), element("ul", "", ...rooms.map((room) => element("li", "", this.#link(room, () => this.room(room))))));
+    const title = connections.length > 0 ? plural(connections.length, "connection") : "Not connected";
+    const roles = [...new Set(connections.flatMap((connection) => connection.roles))].join(", ");
+    const about = facts([["Roles", roles && quoted(roles)]]);
+    if (connections.length === 0) return this.#fill([about, element("h3", "", title)], []);
     const disconnect = () => this.#after(actions.disconnectUser(id, connections.length), true);
-    this.#fill(parts, isHere ? [button("danger", "Disconnect user…", disconnect)] : []);
+    this.#fill(
+      [about, element("h3", "", title), table("Connections", columns, rows), this.#composer(id)],
+      [button("danger", "Disconnect user…", disconnect)],
+    );
+  }
+
+  /** The first few rooms of a connection, each a way to it. */
+  #rooms(rooms) {
+    const cell = element("span", "links");
+    for (const room of rooms.slice(0, ROOMS_SHOWN)) cell.append(this.#link(room, () => this.room(room)), " ");
+    if (rooms.length > ROOMS_SHOWN) cell.append(`and ${count(rooms.length - ROOMS_SHOWN)} more`);
+    return cell;
   }
 
   #room(id, room, { count: present, members }) {
@@ -92,13 +107,14 @@ export class Details {
     const rows = members.map(({ user_id, connections, since }) => {
       const act = () => this.#after(actions.disconnectUser(user_id, connections));
       const disconnect = button("danger-quiet", "Disconnect…", act, `Disconnect ${user_id}`);
-      return [this.#link(user_id, () => this.user(user_id)), since ? when(since) : "", count(connections), disconnect];
+      return [this.#link(user_id, () => this.user(user_id)), when(since), count(connections), disconnect];
     });
     const title = present === 0 ? "Nobody is here" : plural(present, "member");
-    const rest = present > members.length ? element("p", "note", `The first ${count(members.length)} are shown.`) : null;
-    const parts = [about, element("h3", "", title), members.length > 0 ? table("Members", columns, rows) : null, rest];
+    const parts = [about, element("h3", "", title)];
+    if (members.length > 0) parts.push(table("Members", columns, rows));
+    if (present > members.length) parts.push(element("p", "note", `The first ${count(members.length)} are shown.`));
     const close = () => this.#after(actions.closeRoom(id, present), true);
-    this.#fill(parts.filter(Boolean), [button("danger", "Close room…", close)]);
+    this.#fill(parts, [button("danger", "Close room…", close)]);
   }
 
   #link(name, onClick) {
@@ -125,7 +141,7 @@ export class Details {
       try {
         const { connections } = await api.sendTo(user, field.value.trim());
         form.reset();
-        tell(`Sent to ${plural(connections ?? 1, "connection")}.`);
+        tell(`Sent to ${plural(connections, "connection")}.`);
       } catch (error) {
         this.#problem.textContent = error.message;
       }

@@ -54,8 +54,9 @@ export function table(caption, columns, rows) {
     });
     body.append(line);
   }
-  const title = element("caption", "for-readers", caption);
-  const frame = element("div", "scroll", element("table", "", title, element("thead", "", head), body));
+  const hasTitles = columns.some(({ title }) => title !== "");
+  const parts = [element("caption", "for-readers", caption), hasTitles ? element("thead", "", head) : null, body];
+  const frame = element("div", "scroll", element("table", "", ...parts));
   // What can be scrolled can be reached by the keyboard.
   frame.tabIndex = 0;
   frame.setAttribute("role", "region");

@@ -8,7 +8,10 @@ const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeS
 /** What is not known. */
 export const NOTHING = "–";
 
-export const count = (value) => (value == null ? NOTHING : value >= 1e6 ? compact.format(value) : whole.format(value));
+export function count(value) {
+  if (value == null) return NOTHING;
+  return value >= 1e6 ? compact.format(value) : whole.format(value);
+}
 
 /** Something per second: a decimal where it is slow. */
 export const rate = (value) => (value == null ? NOTHING : value < 10 ? fine.format(value) : count(value));
@@ -36,7 +39,7 @@ export function microseconds(value) {
 }
 
 export function duration(seconds) {
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const units = Object.entries({ d: 86400, h: 3600, min: 60, s: 1 });
   const first = units.findIndex(([, length]) => seconds >= length);
   if (first < 0) return "0 s";
   let rest = Math.floor(seconds);
@@ -57,5 +60,5 @@ export function when(stamp) {
   return Number.isNaN(at.getTime()) ? String(stamp) : dateTime.format(at);
 }
 
-/** `messages_in` as people write it. */
-export const words = (name) => name.replaceAll("_", " ");
+/** `receive_buffers` as people write it. */
+export const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");

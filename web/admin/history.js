@@ -5,7 +5,9 @@ const KEPT = 900;
 /** Longest time between two snapshots over which a rate is taken, seconds. */
 const GAP_S = 5;
 /** Counters of which rates are wanted. A server that does not count one has no line for it. */
-const COUNTED = ["messages_in", "messages_out", "fanned_out", "published", "bytes_in", "bytes_out", "opened", "closed"];
+const COUNTED = [
+  "messages_in", "messages_out", "fanned_out", "published", "bytes_in", "bytes_out", "opened", "closed",
+];
 
 /** Differences per second; `null` where there is none. */
 function rates(now, before, seconds) {
@@ -41,11 +43,10 @@ export class History {
     const follows = isSame && seconds > 0 && seconds <= GAP_S;
     if (before && seconds <= 0) this.#samples = []; // a clock that was set back
     // A line is not drawn across a time of which nothing is known.
-    if (before && (isFirst || seconds > GAP_S) && this.newest) this.#samples.push({ time: this.newest.time + 0.5, isGap: true });
-    const sample = (now, then) => {
-      const { counters, ...gauges } = now;
-      const { realtime, ...own } = gauges;
-      return { ...own, rates: rates(counters, follows ? then?.counters : null, seconds) };
+    const isGap = isFirst || seconds > GAP_S;
+    if (isGap && this.newest) this.#samples.push({ time: this.newest.time + 0.5, isGap });
+    const sample = ({ counters, realtime, ...gauges }, then) => {
+      return { ...gauges, rates: rates(counters, follows ? then?.counters : null, seconds) };
     };
     this.#samples.push({
       time: snapshot.time_ms / 1000,
@@ -55,11 +56,5 @@ export class History {
     });
     this.#samples.splice(0, this.#samples.length - KEPT);
     this.#before = snapshot;
-  }
-
-  /** The samples of the last so many seconds. */
-  last(seconds) {
-    const from = (this.newest?.time ?? 0) - seconds;
-    return this.#samples.filter(({ time }) => time >= from);
   }
 }

@@ -14,25 +14,27 @@ const isTyping = (node) => node.isContentEditable || ["INPUT", "TEXTAREA", "SELE
 export function searchForm(details) {
   const field = byId("search");
   let timer = 0;
-  /** Answers of a search that is not the last one are not shown. */
-  let number = 0;
+  /** Ends the search that is under way. What it finds then is not shown. */
+  let last = new AbortController();
 
   const search = async () => {
     clearTimeout(timer);
-    number += 1;
-    const [own, prefix] = [number, field.value.trim()];
+    last.abort();
+    last = new AbortController();
+    const { signal } = last;
+    const prefix = field.value.trim();
     if (prefix === "") return show(HINT, []);
-    const found = await Promise.allSettled([api.users(prefix), api.rooms(prefix)]);
-    if (own !== number) return;
-    const failed = found.find(({ status }) => status === "rejected");
-    if (failed) return show(failed.reason.message, []);
-    const [users, rooms] = found.map(({ value }) => value);
-    const userEntries = users.users.map(({ user_id, connections }) => entry(user_id, plural(connections, "connection"), () => details.user(user_id)));
-    const roomEntries = rooms.rooms.map(({ id, members }) => entry(id, plural(members ?? 0, "member"), () => details.room(id)));
-    const amount = userEntries.length + roomEntries.length;
-    const hasMore = users.next_cursor || rooms.next_cursor;
-    const text = amount === 0 ? "Nobody and no room is called that." : `${amount} found${hasMore ? ", and there are more" : ""}.`;
-    show(text, [["Users", userEntries], ["Rooms", roomEntries]]);
+    try {
+      const [users, rooms] = await Promise.all([api.users(prefix, signal), api.rooms(prefix)]);
+      if (!signal.aborted) showFound(users, rooms, details);
+    } catch (error) {
+      if (!signal.aborted) show(error.message, []);
+    }
+  };
+
+  const go = () => {
+    field.focus();
+    field.select();
   };
 
   field.addEventListener("input", () => {
@@ -63,12 +65,25 @@ export function searchForm(details) {
   });
   document.addEventListener("keydown", (event) => {
     const isPlain = event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (!isPlain || isTyping(event.target) || document.querySelector("dialog[open]") || byId("board").hidden) return;
+    const isElsewhere = document.querySelector("dialog[open]") || byId("board").hidden;
+    if (!isPlain || isElsewhere || isTyping(event.target)) return;
     event.preventDefault();
-    field.focus();
-    field.select();
+    go();
   });
+  byId("to-search").addEventListener("click", go);
   return { again: () => field.value.trim() && search() };
+}
+
+function showFound({ users, hasMore }, { rooms, hasMore: hasMoreRooms }, details) {
+  const ofUser = ({ user_id, connections }) =>
+    entry(user_id, plural(connections, "connection"), () => details.user(user_id));
+  const ofRoom = ({ id, members }) => entry(id, plural(members, "member"), () => details.room(id));
+  const amount = users.length + rooms.length;
+  const more = hasMore || hasMoreRooms ? ", and there may be more" : "";
+  show(amount === 0 ? `Nobody and no room is called that${more}.` : `${amount} found${more}.`, [
+    ["Users", users.map(ofUser)],
+    ["Rooms", rooms.map(ofRoom)],
+  ]);
 }
 
 function entry(name, more, onClick) {
@@ -80,5 +95,6 @@ function entry(name, more, onClick) {
 function show(text, groups) {
   setText(byId("search-note"), text);
   const shown = groups.filter(([, entries]) => entries.length > 0);
-  byId("results").replaceChildren(...shown.flatMap(([title, entries]) => [element("h3", "", title), element("ul", "", ...entries)]));
+  const nodes = shown.flatMap(([title, entries]) => [element("h3", "", title), element("ul", "", ...entries)]);
+  byId("results").replaceChildren(...nodes);
 }

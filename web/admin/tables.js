@@ -1,20 +1,25 @@
 // What stands beside the plots: the numbers of now, and tables of what is counted.
 
 import { byId, element, setText, table } from "./dom.js";
-import { bytes, count, duration, microseconds, plural, rate, size, words } from "./format.js";
+import { bytes, count, duration, microseconds, plural, rate, size, title } from "./format.js";
 
 /** Tiles: title, value with unit, and a line below. */
 const TILES = [
-  ["Connections", ({ totals }) => [count(totals.connections)], ({ totals }) => `${count(totals.pending)} opening or closing`],
-  ["Users", ({ totals }) => [count(totals.users)], ({ totals }) => perUser(totals)],
-  ["Rooms", ({ totals }) => [count(totals.rooms)], ({ totals }) => plural(totals.members, "membership")],
-  ["Received", ({ totals }) => [rate(totals.rates.messages_in), "/s"], ({ totals }) => `${bytes(totals.rates.bytes_in)}/s`],
-  ["Sent", ({ totals }) => [rate(totals.rates.sent), "/s"], ({ totals }) => sentMore(totals)],
-  ["Memory", ({ memory }) => [size(memory.rss).amount, size(memory.rss).unit], ({ totals }) => `history ${bytes(totals.history_bytes)}`],
+  ["Connections", ({ connections }) => [count(connections)], ({ pending }) => `${count(pending)} coming or going`],
+  ["Users", ({ users }) => [count(users)], perUser],
+  ["Rooms", ({ rooms }) => [count(rooms)], ({ members }) => plural(members, "membership")],
+  ["Received", ({ rates }) => [rate(rates.messages_in), "/s"], ({ rates }) => `${bytes(rates.bytes_in)}/s`],
+  ["Sent", ({ rates }) => [rate(rates.sent), "/s"], sentMore],
+  ["Memory", (_, { rss }) => Object.values(size(rss)), ({ history_bytes }) => `history ${bytes(history_bytes)}`],
 ];
 
-const perUser = ({ users, connections }) => (users > 0 ? `${(connections / users).toFixed(1)} connections each` : "nobody is here");
-const sentMore = ({ rates }) => ("bytes_out" in rates ? `${bytes(rates.bytes_out)}/s` : `${rate(rates.published)}/s published`);
+function perUser({ users, connections }) {
+  return users > 0 ? `${(connections / users).toFixed(1)} connections each` : "nobody is here";
+}
+
+function sentMore({ rates }) {
+  return "bytes_out" in rates ? `${bytes(rates.bytes_out)}/s` : `${rate(rates.published)}/s published`;
+}
 
 /** Counters that say that somebody was refused, held back or sent away: name, and what it means. */
 const CORE_REFUSALS = {
@@ -45,7 +50,12 @@ const REALTIME_REFUSALS = {
   handler_panics: "Handlers that panicked",
 };
 
-const SHARD_STATES = { ok: ["good", "in time"], busy: ["wait", "queue full"], late: ["bad", "late"], stopped: ["bad", "stopped"] };
+const SHARD_STATES = {
+  ok: ["good", "in time"],
+  busy: ["wait", "queue full"],
+  late: ["bad", "late"],
+  stopped: ["bad", "stopped"],
+};
 
 function tag([kind, text]) {
   return element("span", `tag ${kind}`, text);
@@ -92,7 +102,8 @@ export class Tables {
     for (const [title] of TILES) {
       const [value, more] = [element("span", ""), element("span", "unit")];
       const below = element("dd", "more");
-      byId("tiles").append(element("div", "tile", element("dt", "", title), element("dd", "value", value, more), below));
+      const node = element("div", "tile", element("dt", "", title), element("dd", "value", value, more), below);
+      byId("tiles").append(node);
       this.#values.push([value, more, below]);
     }
     byId("tables").append(this.#shards.node, this.#refusals.node, this.#handlers.node, this.#store.node);
@@ -101,10 +112,10 @@ export class Tables {
   show(snapshot, sample) {
     TILES.forEach(([, read, below], place) => {
       const [value, unit, more] = this.#values[place];
-      const [amount, measure = ""] = read(sample);
+      const [amount, measure = ""] = read(sample.totals, sample.memory);
       setText(value, amount);
       setText(unit, measure);
-      setText(more, below(sample));
+      setText(more, below(sample.totals));
     });
     setText(byId("about"), `Version ${snapshot.version} · up ${duration(snapshot.uptime_ms / 1000)}`);
     this.#showShards(sample);
@@ -114,11 +125,16 @@ export class Tables {
   }
 
   #showShards({ shards }) {
-    const rows = shards.map(({ shard, state, connections, users, rooms, members, pending, rates, history_bytes }) => [
-      `Shard ${shard}`, state, count(connections), count(users), count(rooms), count(members), count(pending),
-      rate(rates.messages_in), rate(rates.sent), bytes(history_bytes),
+    const rows = shards.map(({ shard, state, rates, history_bytes, ...gauges }) => [
+      `Shard ${shard}`,
+      state,
+      ...["connections", "pending", "users", "rooms", "members"].map((name) => count(gauges[name])),
+      rate(rates.messages_in),
+      rate(rates.sent),
+      bytes(history_bytes),
     ]);
-    const columns = [column("Shard"), column("Answers"), ...numbers("Connections", "Users", "Rooms", "Members", "Opening or closing", "Received/s", "Sent/s", "History")];
+    const titles = ["Connections", "Coming or going", "Users", "Rooms", "Members", "Received/s", "Sent/s", "History"];
+    const columns = [column("Shard"), column("Answers"), ...numbers(...titles)];
     const cells = ([name, state, ...rest]) => [name, tag(SHARD_STATES[state] ?? ["wait", state]), ...rest];
     this.#shards.show(rows, () => table("Shards", columns, rows.map(cells)));
   }
@@ -126,22 +142,27 @@ export class Tables {
   #showHandlers(handlers) {
     if (handlers.length === 0) return this.#handlers.empty("No handler has been timed yet.");
     const slowest = handlers.toSorted((one, other) => other.p99_us - one.p99_us).slice(0, 12);
-    const rows = slowest.map(({ name, calls, p50_us, p99_us, max_us }) => [name, count(calls), ...[p50_us, p99_us, max_us].map(microseconds)]);
+    const rows = slowest.map(({ name, calls, p50_us, p99_us, max_us }) => {
+      return [name, count(calls), ...[p50_us, p99_us, max_us].map(microseconds)];
+    });
     const columns = [column("Type"), ...numbers("Calls", "Median", "99 %", "Longest")];
     this.#handlers.show(rows, () => table("Slowest handlers", columns, rows));
   }
 
   #showStore({ store, broker }) {
-    const rows = [["Broker", broker.kind === "none" ? "none: this server stands alone" : words(broker.kind)]];
+    const rows = [["Broker", broker.kind === "none" ? "none: this server stands alone" : broker.kind]];
     if (store === null) {
       rows.push(["Store", "none: nothing outlives the process"]);
     } else {
       const { is_failing, queued_bytes, queued, ...counted } = store;
-      rows.push(["Store", is_failing ? "failing" : "writing"], ["Waiting", `${plural(queued, "request")}, ${bytes(queued_bytes)}`]);
-      for (const [name, value] of Object.entries(counted)) rows.push([words(name[0].toUpperCase() + name.slice(1)), count(value)]);
+      rows.push(["Store", is_failing ? "failing" : "writing"]);
+      rows.push(["Waiting", `${plural(queued, "request")}, ${bytes(queued_bytes)}`]);
+      for (const [name, value] of Object.entries(counted)) rows.push([title(name), count(value)]);
     }
-    const cell = ([name, text]) => [name, { writing: tag(["good", text]), failing: tag(["bad", text]) }[text] ?? text];
-    this.#store.show(rows, () => table("Store and broker", [column(""), { title: "", isNumber: store !== null }], rows.map(cell)));
+    const tags = { writing: "good", failing: "bad" };
+    const cell = ([name, text]) => [name, text in tags ? tag([tags[text], text]) : text];
+    const columns = [column(""), { title: "", isNumber: store !== null }];
+    this.#store.show(rows, () => table("Store and broker", columns, rows.map(cell)));
   }
 
   #showRefusals({ time_ms, uptime_ms, totals }) {
@@ -152,8 +173,9 @@ export class Tables {
     while (this.#past[0].time_ms < time_ms - 60_000) this.#past.shift();
     const rowsOf = (group, meanings) =>
       Object.entries(meanings)
-        .filter(([name]) => totals[group][name] > 0)
-        .map(([name, meaning]) => [meaning, totals[group][name], totals[group][name] - (this.#past[0][group][name] ?? 0)]);
+        .map(([name, meaning]) => [meaning, totals[group][name] ?? 0, this.#past[0][group][name] ?? 0])
+        .filter(([, all]) => all > 0)
+        .map(([meaning, all, before]) => [meaning, all, all - before]);
     const rows = [...rowsOf("counters", CORE_REFUSALS), ...rowsOf("realtime", REALTIME_REFUSALS)];
     if (rows.length === 0) return this.#refusals.empty("Nothing has been refused since the start.");
     const columns = [column("What"), ...numbers("Last minute", "Since the start")];
