@@ -120,7 +120,7 @@ export class Crowd {
   }
 }
 
-const since = "2026-11-21T02:12:29.123Z";
+const since = new Date(Date.now() - 754_000).toISOString();
 
 /** Stands in for the HTTP API: it knows what the clients of the test are, and does to them what the server
  *  would. Remembers what it was asked. */

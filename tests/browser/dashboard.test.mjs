@@ -107,12 +107,15 @@ async function withBoard(options, run) {
   }
 }
 
-/** How many pixels of a plot's canvas are not empty. */
+/** How many pixels of a plot's canvas have a colour: its lines, and neither grid nor text. */
 const inked = (plot) =>
   plot.locator("canvas").evaluate((canvas) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     let count = 0;
-    for (let at = 3; at < data.length; at += 4) count += data[at] > 0;
+    for (let at = 0; at < data.length; at += 4) {
+      const [red, green, blue, alpha] = data.subarray(at, at + 4);
+      count += alpha > 200 && Math.max(red, green, blue) - Math.min(red, green, blue) > 60;
+    }
     return count;
   });
 
@@ -148,7 +151,10 @@ describe("what the server does", () => {
         (row) => Number(row.cells[4].textContent.replaceAll(",", "")) > 10,
         await received.elementHandle(),
       );
-      assert.ok((await inked(plot)) > before, "the plot has grown");
+      for (let tries = 0; (await inked(plot)) <= before; tries += 1) {
+        assert.ok(tries < 100, "the lines grow");
+        await sleep(100);
+      }
       const label = await plot.locator(".canvas").getAttribute("aria-label");
       assert.match(label, /^Messages over time\. Now: Sent [\d,.]+, Received [\d,.]+, Published [\d,.]+$/);
     }));
@@ -406,6 +412,11 @@ describe("the page", () => {
           await board.picture(`${size}-${colorScheme}-tables`);
           await board.find("room", "room-1");
           await board.picture(`${size}-${colorScheme}-room`);
+          await board.page.locator("#details tbody button").first().click();
+          await board.page.getByRole("heading", { name: /^\d connections?$/ }).waitFor();
+          await board.picture(`${size}-${colorScheme}-user`);
+          await board.page.getByRole("button", { name: "Disconnect user…" }).click();
+          await board.picture(`${size}-${colorScheme}-question`);
           await board.page.keyboard.press("Escape");
         }));
     }

@@ -5,7 +5,7 @@ import { byId, element, quoted, tell } from "./dom.js";
 import { plural } from "./format.js";
 
 /** What a disconnect is not. */
-const NOT_BARRED = "Its client is told not to come back by itself, and is not kept from it.";
+const NOT_BARRED = "Its client is told not to come back by itself; nothing keeps it from doing so.";
 
 /** Asks, does it if the answer is yes, and resolves to whether it was done. `lines`: what is affected. */
 export function confirm({ title, lines, verb, act }) {

@@ -3,10 +3,17 @@
 import * as actions from "./actions.js";
 import * as api from "./api.js";
 import { button, byId, element, facts, quoted, table, tell } from "./dom.js";
-import { bytes, count, plural, when } from "./format.js";
+import { age, bytes, count, plural, when } from "./format.js";
 
 /** Rooms that are named of each connection. */
 const ROOMS_SHOWN = 8;
+
+function ago(stamp) {
+  const time = element("time", "", age(stamp));
+  time.dateTime = stamp;
+  time.title = when(stamp);
+  return time;
+}
 
 export class Details {
   #box = byId("details");
@@ -103,11 +110,11 @@ export class Details {
       ["Open to", is_private ? "those on its list" : "everybody"],
       ["Metadata", hasMetadata ? quoted(JSON.stringify(metadata)) : null],
     ]);
-    const columns = [{ title: "User" }, { title: "Since" }, { title: "Connections", isNumber: true }, { title: "" }];
+    const columns = [{ title: "User" }, { title: "Here for" }, { title: "Connections", isNumber: true }, { title: "" }];
     const rows = members.map(({ user_id, connections, since }) => {
       const act = () => this.#after(actions.disconnectUser(user_id, connections));
       const disconnect = button("danger-quiet", "Disconnect…", act, `Disconnect ${user_id}`);
-      return [this.#link(user_id, () => this.user(user_id)), when(since), count(connections), disconnect];
+      return [this.#link(user_id, () => this.user(user_id)), ago(since), count(connections), disconnect];
     });
     const title = present === 0 ? "Nobody is here" : plural(present, "member");
     const parts = [about, element("h3", "", title)];

@@ -64,11 +64,19 @@ export function table(caption, columns, rows) {
   return frame;
 }
 
+/** Into the dialog that is open, which covers all else. */
+function place(news) {
+  const open = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (news.parentNode !== open) open.append(news);
+}
+
+// A dialog that closes does not take the news with it.
+document.addEventListener("close", () => place(byId("news")), true);
+
 /** One line at the foot of the page, or of the dialog that is open, for a few seconds. */
 export function tell(text) {
   const news = byId("news");
-  const open = [...document.querySelectorAll("dialog[open]")].at(-1);
-  (open ?? document.body).append(news);
+  place(news);
   news.textContent = text;
   clearTimeout(tell.timer);
   tell.timer = setTimeout(() => (news.textContent = ""), 6000);

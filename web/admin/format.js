@@ -54,11 +54,11 @@ export function duration(seconds) {
 /** `n` things: `plural(2, "connection")`. */
 export const plural = (amount, noun) => `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`;
 
-/** A time stamp of the server in the reader's own terms; what is none stays as it is. */
-export function when(stamp) {
-  const at = new Date(stamp);
-  return Number.isNaN(at.getTime()) ? String(stamp) : dateTime.format(at);
-}
+/** A time stamp of the server in the reader's own terms. */
+export const when = (stamp) => dateTime.format(new Date(stamp));
+
+/** How long ago it was, to be read at a glance. */
+export const age = (stamp) => duration(Math.max(0, (Date.now() - Date.parse(stamp)) / 1000));
 
 /** `receive_buffers` as people write it. */
 export const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");

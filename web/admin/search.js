@@ -6,7 +6,7 @@ import { plural } from "./format.js";
 
 /** Time without a key after which a search begins. */
 const PATIENCE_MS = 200;
-const HINT = "Type how an identifier begins.";
+const HINT = "Type how its name begins.";
 
 const isTyping = (node) => node.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(node.tagName);
 

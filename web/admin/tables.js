@@ -14,7 +14,7 @@ const TILES = [
 ];
 
 function perUser({ users, connections }) {
-  return users > 0 ? `${(connections / users).toFixed(1)} connections each` : "nobody is here";
+  return users > 0 ? `${(connections / users).toFixed(1)} per user` : "nobody is here";
 }
 
 function sentMore({ rates }) {

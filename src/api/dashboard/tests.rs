@@ -69,16 +69,14 @@ impl Fixture {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let connected = spawn_blocking(move || tungstenite::client(request, stream))
-            .await
-            .unwrap();
-        match connected {
+        let connect = move || match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Viewer(Some(socket))),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
                 Err(response.status())
             }
             Err(error) => panic!("{error}"),
-        }
+        };
+        spawn_blocking(connect).await.unwrap()
     }
 
     async fn stop(self) {
