@@ -350,6 +350,7 @@ describe("the token", () => {
   test("is asked for, kept in this tab, sent as a header and never in an address", () =>
     withBoard({ of: locked, wait: false }, async (board) => {
       await board.is("locked");
+      await board.picture("login");
       const field = board.page.getByLabel("Admin token");
       await field.fill("a guess");
       await board.page.keyboard.press("Enter");
@@ -383,6 +384,7 @@ describe("when the server is gone", () => {
       await program.stop();
       await board.is("lost");
       await board.page.getByText("The server does not answer.").waitFor();
+      await board.picture("lost");
       assert.equal(await board.page.locator("#board").getAttribute("data-fresh"), "false");
       await program.start();
       await board.is("live");
@@ -392,6 +394,135 @@ describe("when the server is gone", () => {
       assert.ok(!((await board.number("Received")) < 0));
       const exceptions = board.complaints.filter((line) => line.startsWith("exception"));
       assert.deepEqual(exceptions, []);
+    }));
+});
+
+/** A snapshot of a large server, as it is after so many seconds. */
+function largeSnapshot(second) {
+  const shard = (number, scale = 1) => ({
+    shard: number,
+    state: { 3: "busy", 7: "late" }[number] ?? "ok",
+    connections: 61_000 * scale + number * 10,
+    users: 40_000 * scale,
+    pending: 3,
+    rooms: 1200 * scale,
+    members: 52_000 * scale,
+    history_messages: 9000 * scale,
+    history_bytes: 4_500_000 * scale,
+    counters: {
+      messages_in: (9000 + number * 400) * second * scale,
+      messages_out: 4000 * second * scale,
+      fanned_out: (90_000 + 4000 * Math.sin(second / 3 + number)) * second * scale,
+      published: 2000 * second * scale,
+      bytes_in: 1_200_000 * second * scale,
+      bytes_out: 22_000_000 * second * scale,
+      opened: 61_000 * scale + 30 * second,
+      closed: 12 * second,
+      refused: 17 * scale,
+      lagged: 3 * second,
+      slow_turns: 2,
+    },
+    realtime: { refused: 420 + second, rate_limited: 400 + second, forbidden: 20, handler_errors: 2 },
+  });
+  const names = ["chat", "typing", "subscribe", "room.history", "custom_message", "presence"];
+  return {
+    type: "snapshot",
+    time: new Date().toISOString(),
+    time_ms: Date.now(),
+    uptime_ms: 864_000_000 + second * 1000,
+    version: "0.1.0",
+    viewers: 1,
+    shards: Array.from({ length: 16 }, (_, number) => shard(number)),
+    totals: shard(0, 16),
+    memory: {
+      rss: 6_300_000_000,
+      connections: 2_100_000_000,
+      topic_logs: 1_400_000_000,
+      receive_buffers: 536_870_912,
+      queues: 310_000_000,
+      history: 72_000_000,
+      held: 9_000_000,
+    },
+    handlers: names.map((name, place) => ({
+      name,
+      calls: 123_456 * (place + 1),
+      p50_us: 3 + place,
+      p99_us: 40 * 4 ** place,
+      max_us: 900 * 3 ** place,
+    })),
+    store: {
+      queued: 14, queued_bytes: 52_000, appended: 1_204_331, repeats: 12, commits: 90_412, failed: 3, busy: 0,
+      pruned: 40_210, group_largest: 512, is_failing: second > 2,
+    },
+    broker: { kind: "none" },
+  };
+}
+
+describe("a large server", () => {
+  /** The page before a server that the test plays. */
+  async function play(viewport, run) {
+    const context = await browser.newContext({ reducedMotion: "reduce", viewport });
+    const page = await context.newPage();
+    const complaints = [];
+    page.on("pageerror", (error) => complaints.push(error.stack));
+    const sockets = [];
+    await page.routeWebSocket("**/admin/live", (socket) => {
+      sockets.push(socket);
+      socket.send(JSON.stringify({ type: "hello", version: "0.1.0", authentication: "none", interval_ms: 200 }));
+    });
+    await page.goto(program.page);
+    let second = 0;
+    const tell = async () => {
+      second += 1;
+      sockets.at(-1).send(JSON.stringify(largeSnapshot(second)));
+      await sleep(200);
+    };
+    try {
+      await run(page, tell, sockets);
+      assert.deepEqual(complaints, []);
+    } finally {
+      await context.close();
+    }
+  }
+
+  for (const width of [360, 900, 1600]) {
+    test(`has a place for all its numbers at ${width} px`, () =>
+      play({ width, height: 1000 }, async (page, tell) => {
+        for (let second = 0; second < 12; second += 1) await tell();
+        const card = (name) => page.getByRole("region", { name, exact: true }).first();
+        assert.equal(await card("Shards").locator("tbody tr").count(), 16);
+        assert.deepEqual(await card("Shards").locator(".tag.wait, .tag.bad").allTextContents(), ["queue full", "late"]);
+        assert.equal(await card("Slowest handlers").locator("tbody th").first().textContent(), "presence");
+        assert.match(await card("Slowest handlers").locator("tbody tr").first().textContent(), /41 ms/);
+        await card("Store and broker").getByText("failing").waitFor();
+        await card("Refusals and limits").getByRole("row", { name: /sent too fast/ }).waitFor();
+        const kinds = await page.locator(".plot", { hasText: "Memory" }).locator(".legend li").allTextContents();
+        assert.deepEqual(kinds.slice(0, 3), ["Resident, all5.9 GiB", "Connections2 GiB", "Topic logs1.3 GiB"]);
+        assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width);
+        const picture = path.join(PICTURES, `dashboard-large-${width}.png`);
+        await page.screenshot({ path: picture, fullPage: true });
+      }));
+  }
+
+  test("that falls silent has its numbers called old, and live again when it speaks", () =>
+    play({ width: 1200, height: 800 }, async (page, tell, sockets) => {
+      const is = (state) => page.locator(`#state[data-state="${state}"]`).waitFor();
+      await tell();
+      await is("live");
+      await is("stale");
+      await page.getByText("No news of the server. These numbers are old.").waitFor();
+      assert.equal(await page.locator("#board").getAttribute("data-fresh"), "false");
+      await page.screenshot({ path: path.join(PICTURES, "dashboard-stale.png") });
+      await tell();
+      await is("live");
+      // Silent for good: that is no connection.
+      await is("lost");
+      await page.getByRole("button", { name: "Try now" }).click();
+      await tell();
+      await is("live");
+      assert.equal(sockets.length, 2);
+      await sockets.at(-1).close({ code: 1013, reason: "too many viewers" });
+      await page.getByText("Too many dashboards are open.").waitFor();
     }));
 });
 

@@ -266,6 +266,24 @@ async fn viewers_are_bounded_and_a_place_that_is_left_is_free_again() {
 }
 
 #[tokio::test]
+async fn those_who_show_no_token_cannot_take_more_than_their_places() {
+    let fixture = Fixture::start(Some("secret")).await;
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS_MAX {
+        strangers.push(fixture.view(&[]).await.unwrap());
+    }
+    let late = fixture.view(&[]).await;
+    assert_eq!(late.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    // Who has shown it makes room at the door.
+    let known = strangers.last_mut().unwrap();
+    known.json().await;
+    known.show("secret");
+    assert_eq!(known.json().await["type"], "snapshot");
+    assert!(fixture.view(&[]).await.is_ok());
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn the_sampler_rests_unless_somebody_watches() {
     let fixture = Fixture::start(None).await;
     assert!(fixture.feed.is_idle(), "nobody has come yet");
