@@ -54,9 +54,8 @@ export function table(caption, columns, rows) {
     });
     body.append(line);
   }
-  const hasTitles = columns.some(({ title }) => title !== "");
-  const parts = [element("caption", "for-readers", caption), hasTitles ? element("thead", "", head) : null, body];
-  const frame = element("div", "scroll", element("table", "", ...parts));
+  const title = element("caption", "for-readers", caption);
+  const frame = element("div", "scroll", element("table", "", title, element("thead", "", head), body));
   // What can be scrolled can be reached by the keyboard.
   frame.tabIndex = 0;
   frame.setAttribute("role", "region");

@@ -58,7 +58,10 @@ export const plural = (amount, noun) => `${count(amount)} ${noun}${amount === 1 
 export const when = (stamp) => dateTime.format(new Date(stamp));
 
 /** How long ago it was, to be read at a glance. */
-export const age = (stamp) => duration(Math.max(0, (Date.now() - Date.parse(stamp)) / 1000));
+export function age(stamp) {
+  const [amount, unit] = duration(Math.max(0, (Date.now() - Date.parse(stamp)) / 1000)).split(" ");
+  return `${amount} ${unit}`;
+}
 
 /** `receive_buffers` as people write it. */
 export const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");

@@ -93,7 +93,7 @@ export class Tables {
   #values = [];
   #shards = new Card("Shards", "full");
   #handlers = new Card("Slowest handlers");
-  #store = new Card("Store and broker");
+  #store = new Card("Store and broker", "full");
   #refusals = new Card("Refusals and limits");
   /** Refusals as they were a minute ago, or when the page was opened. */
   #past = [];
@@ -150,19 +150,19 @@ export class Tables {
   }
 
   #showStore({ store, broker }) {
-    const rows = [["Broker", broker.kind === "none" ? "none: this server stands alone" : broker.kind]];
-    if (store === null) {
-      rows.push(["Store", "none: nothing outlives the process"]);
-    } else {
+    const pairs = [
+      ["Broker", broker.kind === "none" ? "None: alone" : broker.kind],
+      ["Store", store === null ? "None" : store.is_failing ? "failing" : "writing"],
+    ];
+    if (store !== null) {
       const { is_failing, queued_bytes, queued, ...counted } = store;
-      rows.push(["Store", is_failing ? "failing" : "writing"]);
-      rows.push(["Waiting", `${plural(queued, "request")}, ${bytes(queued_bytes)}`]);
-      for (const [name, value] of Object.entries(counted)) rows.push([title(name), count(value)]);
+      pairs.push(["Waiting", `${plural(queued, "request")}, ${bytes(queued_bytes)}`]);
+      for (const [name, value] of Object.entries(counted)) pairs.push([title(name), count(value)]);
     }
     const tags = { writing: "good", failing: "bad" };
-    const cell = ([name, text]) => [name, text in tags ? tag([tags[text], text]) : text];
-    const columns = [column(""), { title: "", isNumber: store !== null }];
-    this.#store.show(rows, () => table("Store and broker", columns, rows.map(cell)));
+    const value = (text) => element("dd", "", text in tags ? tag([tags[text], text]) : text);
+    const pair = ([name, text]) => element("div", "", element("dt", "", name), value(text));
+    this.#store.show(pairs, () => element("dl", "pairs", ...pairs.map(pair)));
   }
 
   #showRefusals({ time_ms, uptime_ms, totals }) {
