@@ -33,6 +33,7 @@ mod ask;
 mod body;
 mod caller;
 mod cursor;
+pub mod dashboard;
 mod documents;
 mod error;
 pub mod health;
