@@ -1,2 +1,3 @@
 //! What is said over HTTP: the API, health, metrics and the dashboard.
 #![forbid(unsafe_code)]
+pub mod pairing;

@@ -31,7 +31,8 @@ impl Tables {
         after: Option<u128>,
         limit: u32,
     ) -> Result<Vec<(u128, String)>, StoreError> {
-        let sql = "SELECT id, record FROM pairings WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2";
+        let sql =
+            "SELECT id, record FROM pairings WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let after = after.map(u128::to_be_bytes);
         let rows = statement.query_map((after, limit.min(PAGE_MAX)), |row| {

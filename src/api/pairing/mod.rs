@@ -1,0 +1,5 @@
+//! Pairing over HTTP.
+
+mod desk;
+
+pub use desk::{DeskError, OpenPairingsError, PairingBook, PairingDesk};
