@@ -1,9 +1,11 @@
 //! What the shards' instances say to each other.
 
 use std::fmt;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::external::{Errand, Outside};
 use super::options::Roles;
 use super::post::OwnedPost;
 use super::protocol::{MessageId, OwnedRequestId, Profile, Rejection, Status};
@@ -159,6 +161,13 @@ pub(super) enum Letter {
     Rooms {
         connection: ConnectionId,
         rooms: Vec<Room>,
+    },
+    /// To the shard that decides about it: what somebody asks who has no connection.
+    Outside(Box<Errand>),
+    /// To the shard that asked the store: the answer to somebody's question, as JSON.
+    Answered {
+        asker: Asker,
+        answer: Result<String, Rejection>,
     },
     /// To any shard: a message for everybody.
     Broadcast {
@@ -319,4 +328,6 @@ pub(super) struct Asker {
     pub(super) profile: Profile,
     pub(super) id: Option<OwnedRequestId>,
     pub(super) message_type: SmolStr,
+    /// Who asks without a connection, and is answered by this; `connection` is nobody's then.
+    pub(super) outside: Option<Arc<Outside>>,
 }

@@ -138,7 +138,9 @@ where
         self.router_with(|_| router)
     }
 
-    /// Like [`router`](Server::router), for handlers that publish, send or ask for statistics.
+    /// Like [`router`](Server::router), for handlers that publish, send or ask for statistics. `router`
+    /// is called within the tokio runtime of the service thread: what it spawns goes on there as long as
+    /// the server runs.
     #[must_use]
     pub fn router_with(
         mut self,
@@ -187,10 +189,10 @@ where
         let reach = Reach { outside, wakers };
         let handle = ServerHandle::new(Arc::clone(&shared), reach);
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
-        let router = (self.router)(handle.clone());
+        let (factory_of_router, of_router) = (self.router, handle.clone());
         let mailer = handle.clone();
         let service = Service::start(
-            router,
+            move || factory_of_router(of_router),
             move |shard, mail| mailer.reach().mail(shard, mail),
             requests,
         )
