@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::api::pairing::{OpenPairingsError, PairingBook};
+use campanile::api::{self, ApiOptions, State};
+use campanile::auth::Authenticator;
+use campanile::config::{AuthMode, Config, OnUserLimit, Origin, SlowPolicy};
+use campanile::pairing::PairingOptions;
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
@@ -19,6 +23,8 @@ enum ServeError {
     Server(#[from] StartError),
     #[error("{0} (store.path)")]
     Store(#[from] OpenError),
+    #[error("{0} (store.path)")]
+    Pairings(#[from] OpenPairingsError),
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
@@ -55,9 +61,25 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     for address in &config.server.listen {
         server = server.listen(address);
     }
-    if *origin == Origin::Development {
-        server = server.router(super::chat_page::router());
-    }
+    let is_development = *origin == Origin::Development;
+    let book = PairingBook::open(PairingOptions::default(), store.clone())?;
+    let is_trusting = config.auth.mode == AuthMode::Trust;
+    server = server.router_with(move |handle| {
+        let options = ApiOptions {
+            development: is_development,
+            ..ApiOptions::default()
+        };
+        let mut state = State::new(handle.clone(), options);
+        if is_trusting {
+            state.auth = Arc::new(Authenticator::trusting());
+        }
+        state.pairing = Some(book.serve(handle));
+        let router = api::router(state);
+        match is_development {
+            true => router.merge(super::chat_page::router()),
+            false => router,
+        }
+    });
     let running = server.start()?;
     running.stop_on_signals();
     for address in running.addresses() {
