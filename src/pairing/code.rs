@@ -21,7 +21,7 @@ const LENGTH_MAX: usize = 16;
 /// every character is as likely as every other.
 const BYTE_END: u8 = 248;
 
-const _: () = assert!(BYTE_END as usize % ALPHABET.len() == 0);
+const _: () = assert!((BYTE_END as usize).is_multiple_of(ALPHABET.len()));
 
 /// A code. Zeros fill it up, so that any two compare in the same time.
 ///

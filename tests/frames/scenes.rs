@@ -420,7 +420,10 @@ fn pairing(profile: Profile) -> Stage {
     ];
     for (number, draft) in (0..).zip(drafts) {
         let has_target = draft.target.is_some();
-        let made = pairings.create(&ann, draft, &[number; RANDOM_BYTES], now_ms);
+        // Of which the code of the document's example is made.
+        let random: [u8; RANDOM_BYTES] =
+            std::array::from_fn(|at| [17, 5, 21, 0, 30, 20][(at + 2 + number) % 6]);
+        let made = pairings.create(&ann, draft, &random, now_ms);
         let made = made.expect("a pairing");
         let id = made.pairing.id;
         tell(&stage, &mut pairings, &made);
