@@ -119,6 +119,11 @@ impl Arrival {
         &self.0
     }
 
+    /// The client's address; `None` where the router is served without it.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        Some(self.0.address).filter(|address| !address.is_unspecified())
+    }
+
     /// Whether the client has named this machine by a name that no other machine can take: what a page
     /// that has its own name lead here (DNS rebinding) does not do.
     fn names_loopback(&self) -> bool {

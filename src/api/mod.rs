@@ -24,7 +24,7 @@
 //! | `body`, `cursor`, `objects` | what comes in and goes out |
 //! | `error`, `idempotency`, `rate` | layers around all routes |
 //! | `ask` | the way to the shards and back, in bounded time |
-//! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes |
+//! | `rooms`, `messages`, `users`, `stats`, `pairing`, `documents` | the routes |
 //!
 //! [`docs/HTTP_API.md`]: https://docs.rs/crate/campanile/latest/source/docs/HTTP_API.md
 #![forbid(unsafe_code)]
@@ -41,6 +41,7 @@ mod idempotency;
 mod messages;
 pub mod metrics;
 mod objects;
+pub mod pairing;
 mod rate;
 mod rooms;
 mod state;
@@ -77,6 +78,7 @@ fn documented() -> OpenApiRouter<State> {
         .merge(messages::routes())
         .merge(users::routes())
         .merge(stats::routes())
+        .merge(pairing::routes())
 }
 
 /// The document about the API: OpenAPI 3.1.

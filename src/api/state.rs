@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::idempotency::Idempotency;
+use super::pairing::PairingDesk;
 use super::rate::Rates;
 use crate::ServerHandle;
 use crate::auth::Gate;
@@ -59,6 +60,8 @@ pub struct State {
     pub keys: Arc<ArcSwap<ServerKeys>>,
     /// Where persistent rooms are kept, if there are any.
     pub store: Option<Store>,
+    /// Where players are paired. [`new`](State::new): nowhere, and its routes are not found.
+    pub pairing: Option<PairingDesk>,
     /// Limits.
     pub options: Arc<ApiOptions>,
     pub(super) clock: Clock,
@@ -83,6 +86,7 @@ impl State {
             gate: Arc::default(),
             keys: Arc::new(ArcSwap::default()),
             store: None,
+            pairing: None,
             idempotency: Arc::new(Idempotency::new(options.idempotency_window)),
             rates: Arc::new(Rates::new(options.requests_per_second)),
             options: Arc::new(options),

@@ -28,6 +28,8 @@ enum ServeError {
     Server(#[from] StartError),
     #[error("{0} (store.path)")]
     Store(#[from] OpenError),
+    #[error("{0} (store.path)")]
+    Pairings(#[from] OpenPairingsError),
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
