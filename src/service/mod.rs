@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod fetch;
 mod http;
 mod tls_stream;
 
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub(crate) use admin::{Admin, listen as listen_admin};
+pub use fetch::{HttpFetch, NoHttpClient, keep_keys_fresh};
 
 use crate::id::ShardId;
 use crate::ring;
