@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State as Extract};
 use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::state::State;
@@ -134,6 +136,20 @@ impl Arrival {
         let address = host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<IpAddr> = address.parse().ok();
         host.eq_ignore_ascii_case("localhost") || address.is_some_and(|it| it.is_loopback())
+    }
+}
+
+/// Lets through who may do an operator's work.
+pub(super) async fn operators_only(
+    Extract(state): Extract<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &state).await;
+    match caller.and_then(|caller| caller.server(Scope::Admin)) {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
     }
 }
 

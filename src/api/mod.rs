@@ -65,6 +65,9 @@ pub use error::ApiError;
 pub use state::{ApiOptions, State};
 
 use caller::Arrival;
+use dashboard::DashboardOptions;
+use health::Probes;
+use metrics::Exposition;
 
 /// How long a browser may remember what a page may ask.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -86,17 +89,35 @@ pub fn openapi() -> OpenApi {
     documented().into_openapi()
 }
 
-/// The API for the public listener: for users, and for programs with a key.
+/// For the public listener: the API for users and for programs with a key, health, and the documents.
 pub fn router(state: State) -> Router {
-    let (routes, openapi) = documented().split_for_parts();
-    let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
-    let routes = routes.route_layer(once);
-    layered(routes.merge(documents::routes(&openapi)), state)
+    layered(routes_of(&state), state)
 }
 
-/// The API for the listener of operators.
-pub fn admin_router(state: State) -> Router {
-    router(state)
+/// For the listener of operators: the same, with `/metrics` and the dashboard at `/admin/`.
+///
+/// Where [`ApiOptions::development`] is off, `/metrics` takes a key for [`Scope::Admin`](crate::auth::keys::Scope::Admin), as the token of
+/// the dashboard should be one.
+pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
+    let gate = state.gate.clone();
+    let exposition = Exposition::new(state.server.clone(), state.store.clone())
+        .with(move |families| metrics::of_gate(&gate, families));
+    let metrics = metrics::routes(exposition).route_layer(middleware::from_fn_with_state(
+        state.clone(),
+        caller::operators_only,
+    ));
+    let routes = routes_of(&state).merge(metrics);
+    layered(routes, state).merge(dashboard::routes(dashboard))
+}
+
+fn routes_of(state: &State) -> Router<State> {
+    let (routes, openapi) = documented().split_for_parts();
+    let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
+    let probes = Probes::new(state.server.clone(), state.store.clone());
+    routes
+        .route_layer(once)
+        .merge(documents::routes(&openapi))
+        .merge(health::routes(probes))
 }
 
 /// With what belongs around every route: an identifier and the body of every error, a bounded time, what

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::http::StatusCode;
 use arc_swap::ArcSwap;
@@ -13,6 +14,9 @@ use super::presented::Presented;
 use super::proxies::{NetworkError, TrustedProxies};
 use crate::http::Refusal;
 use crate::time::Now;
+
+/// Microseconds of a second.
+const SECOND_US: u64 = 1_000_000;
 
 /// Which requests must name the page that they are from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct GateOptions {
     pub origin_required: OriginRequired,
     /// Addresses and networks of the proxies whose word about clients counts.
     pub trusted_proxies: Vec<String>,
+    /// Handshakes a second of the whole process, over time; as many at once. 0: no limit.
+    pub handshakes_per_second: u32,
     /// What one address may do.
     pub addresses: AddressLimits,
 }
@@ -46,6 +52,7 @@ impl Default for GateOptions {
             origins: vec!["same-origin".into()],
             origin_required: OriginRequired::default(),
             trusted_proxies: Vec::new(),
+            handshakes_per_second: 0,
             addresses: AddressLimits::default(),
         }
     }
@@ -89,6 +96,8 @@ pub struct Gate {
     authenticator: Authenticator,
     rules: ArcSwap<Rules>,
     addresses: Arc<Addresses>,
+    /// When all handshakes so far would have been due, microseconds of the monotonic clock.
+    due_us: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -96,6 +105,7 @@ struct Rules {
     origins: OriginRules,
     origin_required: OriginRequired,
     proxies: TrustedProxies,
+    handshakes_per_second: u32,
 }
 
 impl Rules {
@@ -104,6 +114,7 @@ impl Rules {
             origins: OriginRules::new(&options.origins)?,
             origin_required: options.origin_required,
             proxies: TrustedProxies::new(&options.trusted_proxies)?,
+            handshakes_per_second: options.handshakes_per_second,
         })
     }
 }
@@ -123,6 +134,7 @@ impl Gate {
             authenticator,
             rules: ArcSwap::from_pointee(Rules::new(options)?),
             addresses: Arc::new(Addresses::new(options.addresses)),
+            due_us: AtomicU64::new(0),
         })
     }
 
@@ -175,12 +187,37 @@ impl Gate {
 
     /// Counts a handshake of an address in. `None`: nobody counts them.
     ///
-    /// Errors: 429 `rate_limited` with `Retry-After`, or `connection_limit`.
+    /// Errors: 503 `unavailable` where all together are too many; 429 `rate_limited` with `Retry-After`, or `connection_limit`.
     pub fn enter(&self, address: IpAddr, now: Now) -> Result<Option<Permit>, Refusal> {
+        self.take_handshake(now)?;
         match self.addresses.enter(address, now) {
             Ok(permit) => Ok(permit.is_counted().then_some(permit)),
             Err(error) => Err(too_many(error)),
         }
+    }
+
+    /// Takes one of the process's handshakes, by the generic cell rate algorithm with a second's worth at
+    /// once.
+    fn take_handshake(&self, now: Now) -> Result<(), Refusal> {
+        let per_second = self.rules.load().handshakes_per_second;
+        if per_second == 0 {
+            return Ok(());
+        }
+        let each_us = SECOND_US / u64::from(per_second);
+        let now_us = now.monotonic_ms.saturating_mul(1000);
+        let take = |due_us: u64| {
+            let due_us = due_us.max(now_us).saturating_add(each_us);
+            (due_us <= now_us.saturating_add(SECOND_US)).then_some(due_us)
+        };
+        let taken = self
+            .due_us
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(drop).map_err(|_| {
+            let error = "too many handshakes at the moment";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
+                .header("retry-after", "1")
+                .expect("a plain header field")
+        })
     }
 
     /// Checks the page that a request is from. Whether it names one.

@@ -2,12 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 the start failed or a check of `doctor` did, 2 wrong use or configuration.
 
+mod auth_options;
 mod chat_page;
+
 mod check_token;
 mod doctor;
 mod files;
 mod gen_token;
 mod health;
+mod house;
 mod load;
 mod logging;
 mod notify;
@@ -124,7 +127,7 @@ fn run_server(args: ServeArgs) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
-    if let Err(problem) = logging::start(config.server.verbose_logging) {
+    if let Err(problem) = logging::start(config.server.verbose_logging, &config.log.security_file) {
         return refuse(&[problem]);
     }
     let origin = sources::origin(&args);

@@ -2,24 +2,19 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use campanile::api::{self, ApiOptions, State};
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
+use campanile::server::Running;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
-use campanile::{Server, ServerHandle, StartError};
+use campanile::{Server, StartError};
 use thiserror::Error;
 
+use super::house::{House, HouseError, memory_options};
 use super::notify;
 use super::realtime_options::{realtime_options, store_options};
 use super::reload::{Load, Reloader};
-
-/// Longest time that the shards have to answer a question after their health.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
 #[derive(Debug, Error)]
@@ -28,8 +23,8 @@ enum ServeError {
     Server(#[from] StartError),
     #[error("{0} (store.path)")]
     Store(#[from] OpenError),
-    #[error("{0} (store.path)")]
-    Pairings(#[from] OpenPairingsError),
+    #[error(transparent)]
+    House(#[from] HouseError),
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
@@ -55,31 +50,28 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         }
         None => (None, None),
     };
-    let (of_shards, of_api) = (store.clone(), store.clone());
-    let application = move |_shard| match &of_shards {
-        Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
-        None => Realtime::new(Arc::clone(&realtime)),
+    let house = House::build(config, *origin == Origin::Development, store.clone())?;
+    let (gate, of_shards) = (Arc::clone(&house.gate), store.clone());
+    let application = move |_shard| {
+        let realtime = match &of_shards {
+            Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
+            None => Realtime::new(Arc::clone(&realtime)),
+        };
+        realtime.with_gate(Arc::clone(&gate))
     };
     let mut server = Server::new(application)
         .options(core_options(config))
         .shards(config.server.shards)
         .sockets_per_shard_max(config.server.max_connections_per_shard)
+        .memory(memory_options(config))
         .drain(config.shutdown.drain);
-    for address in &config.server.listen {
-        server = server.listen(address);
+    for (address, listen) in house.listeners(config) {
+        server = server.listen_with(address, listen);
     }
-    if *origin == Origin::Development {
-        server = server.router_with(|handle| {
-            let options = ApiOptions {
-                development: true,
-                ..ApiOptions::default()
-            };
-            let mut state = State::new(handle, options);
-            state.store = of_api;
-            api::router(state).merge(super::chat_page::router())
-        });
-    }
-    let server = server.admin(&config.server.admin_listen, admin_router);
+    let (public, admin) = house.routers();
+    let server = server
+        .router_with(public)
+        .admin(&config.server.admin_listen, admin);
     let running = server.start()?;
     running.stop_on_signals_after(notify::stopping);
     let reloader = Reloader::new(
@@ -87,7 +79,7 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         config.clone(),
         running.handle(),
         store.is_some(),
-        Vec::new(),
+        house.parts(),
     );
     let reloader = Arc::new(tokio::sync::Mutex::new(reloader));
     running.on_hangup(move || {
@@ -95,17 +87,13 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         async move { reloader.lock().await.reload().await }
     });
     running.spawn(notify::watchdog(running.handle()));
-    for address in running.addresses() {
-        for route in &config.route {
-            tracing::info!("listening on ws://{address}{}", route.path);
-        }
-        if *origin == Origin::Development {
-            tracing::info!("chat page: http://{address}/");
-        }
+    running.spawn(campanile::keep_keys_fresh(
+        house.gate.authenticator().clone(),
+    ));
+    if let Some(watch) = house.watch_certificates(config) {
+        running.spawn(watch);
     }
-    for address in running.admin_addresses() {
-        tracing::info!("admin listener: http://{address}/");
-    }
+    announce(config, origin, &running);
     notify::ready();
     running.wait();
     // After the shards: what they have queued is still written.
@@ -116,13 +104,26 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
     Ok(())
 }
 
-/// What the admin listener answers: `/healthz`, 200 if every shard does.
-fn admin_router(handle: ServerHandle<Realtime>) -> Router {
-    let health = async move || match tokio::time::timeout(HEALTH_TIMEOUT, handle.stats()).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n"),
-    };
-    Router::new().route("/healthz", axum::routing::get(health))
+/// Says where the server listens.
+fn announce(config: &Config, origin: &Origin, running: &Running<Realtime>) {
+    let (plain, tls) = running
+        .addresses()
+        .split_at(config.server.listen.len().min(running.addresses().len()));
+    for (scheme, addresses) in [("ws", plain), ("wss", tls)] {
+        for address in addresses {
+            for route in &config.route {
+                tracing::info!("listening on {scheme}://{address}{}", route.path);
+            }
+        }
+    }
+    if *origin == Origin::Development {
+        for address in plain {
+            tracing::info!("chat page: http://{address}/");
+        }
+    }
+    for address in running.admin_addresses() {
+        tracing::info!("dashboard: http://{address}/admin/");
+    }
 }
 
 pub(super) fn core_options(config: &Config) -> Options {
@@ -143,6 +144,7 @@ pub(super) fn core_options(config: &Config) -> Options {
         },
         queue_bytes_max: limits.queue_bytes,
         topic_window_bytes: limits.topic_window_bytes as u64,
+        slow_turn: config.log.slow_turn,
         slow_policy: match config.messaging.slow_policy {
             SlowPolicy::Gap => shard::SlowPolicy::Gap,
             SlowPolicy::Latest => shard::SlowPolicy::Latest,

@@ -6,6 +6,7 @@
 
 mod exposition;
 mod families;
+mod gate;
 mod process;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::shard::Figures;
 use crate::store::{Store, StoreStats};
 
 pub use families::{Families, Labels};
+pub use gate::of_gate;
 pub use process::Process;
 
 /// How long a shard may take to answer.

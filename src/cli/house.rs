@@ -1,0 +1,279 @@
+//! What stands around the realtime application, as the configuration has it: the gate, the HTTP API, TLS,
+//! pairing, the memory budget; and what of it is loaded again at SIGHUP.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use campanile::api::dashboard::DashboardOptions;
+use campanile::api::pairing::{OpenPairingsError, PairingBook};
+use campanile::api::{self, ApiOptions, State};
+use campanile::auth::keys::{ServerKeys, ServerKeysError};
+use campanile::auth::{AuthOptionsError, Authenticator, Fetch, Gate, GateError};
+use campanile::config::{self, Config, ProxyProtocol};
+use campanile::pairing::PairingOptions;
+use campanile::realtime::Realtime;
+use campanile::server::{Listen, MemoryOptions, MemoryUse};
+use campanile::store::Store;
+use campanile::tls::{Acceptor, CertificateFiles, TlsError, TlsOptions, TlsVersion};
+use campanile::{HttpFetch, NoHttpClient, ServerHandle};
+use thiserror::Error;
+
+use super::auth_options::{admin_keys, auth_options, gate_options, server_keys};
+use super::reload::Apply;
+
+/// Why the house cannot be built.
+#[derive(Debug, Error)]
+pub(super) enum HouseError {
+    #[error("{0}")]
+    File(String),
+    #[error("{0} (auth)")]
+    Auth(#[from] AuthOptionsError),
+    #[error("{0} (origin.allowed or server.trusted_proxies)")]
+    Gate(#[from] GateError),
+    #[error("{0} (api.key)")]
+    Keys(#[from] ServerKeysError),
+    #[error("{0} (tls)")]
+    Tls(#[from] TlsError),
+    #[error("pairings cannot be opened: {0}")]
+    Pairings(#[from] OpenPairingsError),
+    #[error("no HTTP client for auth.jwt.jwks_url or auth.session_url: {0}")]
+    Fetch(#[from] NoHttpClient),
+}
+
+/// What stands around the realtime application.
+pub(super) struct House {
+    pub(super) gate: Arc<Gate>,
+    keys: Arc<ArcSwap<ServerKeys>>,
+    /// Those of the admin listener; `None`: it lets everybody in who reaches it.
+    admin_keys: Option<Arc<ArcSwap<ServerKeys>>>,
+    admin_token: Option<String>,
+    acceptor: Option<Arc<Acceptor>>,
+    certificates: Vec<CertificateFiles>,
+    /// Taken by the first router that is made.
+    pairings: Arc<Mutex<Option<PairingBook>>>,
+    store: Option<Store>,
+    options: ApiOptions,
+    is_development: bool,
+}
+
+impl House {
+    /// Builds it. Errors: a file that cannot be read, or options that do not fit each other.
+    pub(super) fn build(
+        config: &Config,
+        is_development: bool,
+        store: Option<Store>,
+    ) -> Result<Self, HouseError> {
+        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new()?);
+        let auth = auth_options(config).map_err(HouseError::File)?;
+        let authenticator = Authenticator::new(auth, Some(fetch))?;
+        let gate = Gate::new(authenticator, &gate_options(config))?;
+        let swap = |keys| Arc::new(ArcSwap::from_pointee(keys));
+        let tls = tls_options(config);
+        let acceptor = tls.as_ref().map(Acceptor::from_options).transpose()?;
+        let pairings = PairingBook::open(pairing_options(config), store.clone())?;
+        let token = &config.admin.token;
+        Ok(Self {
+            gate: Arc::new(gate),
+            keys: swap(server_keys(config)?),
+            admin_keys: admin_keys(config)?.map(swap),
+            admin_token: (!token.is_empty()).then(|| token.expose().to_owned()),
+            acceptor: acceptor.map(Arc::new),
+            certificates: tls.map_or_else(Vec::new, |tls| tls.certificates),
+            pairings: Arc::new(Mutex::new(Some(pairings))),
+            store,
+            options: api_options(config, is_development),
+            is_development,
+        })
+    }
+
+    /// Every address to listen on, and what is spoken there: first those without TLS.
+    pub(super) fn listeners(&self, config: &Config) -> Vec<(std::net::SocketAddr, Listen)> {
+        let proxies = match config.server.proxy_protocol {
+            ProxyProtocol::Off => None,
+            ProxyProtocol::V1V2 => Some(config.server.trusted_proxies.clone().into()),
+        };
+        let listen = |tls: &Option<Arc<Acceptor>>| Listen {
+            tls: tls.clone(),
+            proxies: proxies.clone(),
+        };
+        let plain = config.server.listen.iter().map(|a| (*a, listen(&None)));
+        let tls = config
+            .tls
+            .listen
+            .iter()
+            .map(|a| (*a, listen(&self.acceptor)));
+        plain.chain(tls).collect()
+    }
+
+    /// The routers of the public listeners and of the admin listener, which share what they count and
+    /// remember.
+    pub(super) fn routers(
+        &self,
+    ) -> (
+        impl FnOnce(ServerHandle<Realtime>) -> Router + Send + use<>,
+        impl FnOnce(ServerHandle<Realtime>) -> Router + Send + use<>,
+    ) {
+        let shared: Arc<OnceLock<State>> = Arc::default();
+        let (gate, keys, store) = (self.gate.clone(), self.keys.clone(), self.store.clone());
+        let (pairings, options) = (self.pairings.clone(), self.options.clone());
+        let state = move |handle: ServerHandle<Realtime>| {
+            let build = || {
+                let mut state = State::new(handle.clone(), options.clone());
+                state.gate = gate.clone();
+                state.keys = keys.clone();
+                state.store = store.clone();
+                let book = pairings
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                state.pairing = book.map(|book| book.serve(handle));
+                state
+            };
+            shared.get_or_init(build).clone()
+        };
+        let is_development = self.is_development;
+        let of_public = state.clone();
+        let public = move |handle| {
+            let router = api::router(of_public(handle));
+            match is_development {
+                true => router.merge(super::chat_page::router()),
+                false => router,
+            }
+        };
+        let (keys, token) = (self.admin_keys.clone(), self.admin_token.clone());
+        let mut options = self.options.clone();
+        // Whoever reaches a listener on loopback is the operator, or the operator has set a token.
+        options.development = token.is_none();
+        let admin = move |handle: ServerHandle<Realtime>| {
+            let mut state = state(handle.clone());
+            state.options = Arc::new(options);
+            if let Some(keys) = keys {
+                state.keys = keys;
+            }
+            let dashboard = DashboardOptions {
+                server: handle,
+                store: state.store.clone(),
+                token,
+            };
+            api::admin_router(state, dashboard)
+        };
+        (public, admin)
+    }
+
+    /// What is brought up to date when the configuration was loaded again.
+    pub(super) fn parts(&self) -> Vec<Apply> {
+        let of_gate = self.gate.clone();
+        let gate: Apply = Box::new(move |config| {
+            let auth = auth_options(config)?;
+            let loaded = of_gate.authenticator().reload(auth);
+            loaded.map_err(|error| format!("{error} (auth)"))?;
+            let set = of_gate.set(&gate_options(config));
+            set.map_err(|error| format!("{error} (origin, limits)"))
+        });
+        let (public, admin) = (self.keys.clone(), self.admin_keys.clone());
+        let keys: Apply = Box::new(move |config| {
+            let failed = |error: ServerKeysError| format!("{error} (api.key)");
+            public.store(Arc::new(server_keys(config).map_err(failed)?));
+            if let (Some(admin), Some(keys)) = (&admin, admin_keys(config).map_err(failed)?) {
+                admin.store(Arc::new(keys));
+            }
+            Ok(())
+        });
+        let mut parts = vec![gate, keys];
+        if let Some(acceptor) = self.acceptor.clone() {
+            parts.push(Box::new(move |_| {
+                let loaded = acceptor.reload();
+                loaded.map_err(|error| format!("{error} (tls.certificate)"))
+            }));
+        }
+        parts
+    }
+
+    /// Loads certificates again when their files change. `None`: nobody wants it.
+    pub(super) fn watch_certificates(
+        &self,
+        config: &Config,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let acceptor = self.acceptor.clone()?;
+        let (period, files) = (config.tls.reload_interval, self.certificates.clone());
+        (!period.is_zero()).then(|| watch(acceptor, files, period))
+    }
+}
+
+async fn watch(acceptor: Arc<Acceptor>, files: Vec<CertificateFiles>, period: Duration) {
+    let mut seen = modified(&files);
+    loop {
+        tokio::time::sleep(period).await;
+        let now = modified(&files);
+        if now == seen {
+            continue;
+        }
+        match acceptor.reload() {
+            Ok(()) => seen = now,
+            // Perhaps one of the two files is still to come: it is tried again.
+            Err(error) => tracing::warn!("certificates were not loaded again: {error}"),
+        }
+    }
+}
+
+fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
+    let paths = files.iter().flat_map(|pair| [&pair.chain, &pair.key]);
+    let time = |path| {
+        std::fs::metadata(path)
+            .and_then(|data| data.modified())
+            .ok()
+    };
+    paths.map(time).collect()
+}
+
+/// The HTTP API. `development`: who shows no credentials on loopback may do all.
+fn api_options(config: &Config, development: bool) -> ApiOptions {
+    let api = &config.api;
+    ApiOptions {
+        body_bytes_max: api.max_body_size,
+        idempotency_window: api.idempotency_window,
+        requests_per_second: api.requests_per_second,
+        development,
+        ..ApiOptions::default()
+    }
+}
+
+/// Certificates; `None` if nothing speaks TLS.
+fn tls_options(config: &Config) -> Option<TlsOptions> {
+    let files = |pair: &config::Certificate| CertificateFiles {
+        chain: pair.certificate.clone().into(),
+        key: pair.key.clone().into(),
+    };
+    (!config.tls.listen.is_empty()).then(|| TlsOptions {
+        certificates: config.certificate.iter().map(files).collect(),
+        min_version: match config.tls.min_version {
+            config::TlsVersion::Tls12 => TlsVersion::V1_2,
+            config::TlsVersion::Tls13 => TlsVersion::V1_3,
+        },
+    })
+}
+
+fn pairing_options(config: &Config) -> PairingOptions {
+    let pairing = &config.pairing;
+    PairingOptions {
+        code_length: pairing.code_length,
+        expires_in: pairing.expires_in,
+        expires_in_max: PairingOptions::default()
+            .expires_in_max
+            .max(pairing.expires_in),
+        pending_per_player_max: pairing.max_pending_per_player,
+        ..PairingOptions::default()
+    }
+}
+
+pub(super) fn memory_options(config: &Config) -> MemoryOptions {
+    let limits = &config.limits;
+    MemoryOptions {
+        limit: limits.memory_limit as u64,
+        soft: f64::from(limits.memory_soft) / 100.0,
+        hard: f64::from(limits.memory_hard) / 100.0,
+        used: MemoryUse::Measured,
+    }
+}
