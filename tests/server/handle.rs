@@ -190,7 +190,7 @@ fn mail_of_many_threads_at_once_is_neither_lost_nor_mixed() {
 fn new_options_hold_from_the_next_event_on() {
     for shards in [1, 3] {
         let (site, _) = puppets(shards, Options::default());
-        let name = name_at_home_on(&site, shards as u16 - 1);
+        let name = name_at_home_on(&site, site.handle.shard_count() - 1);
         let target = format!("/?user={name}");
         let mut first = Client::open(site.address, &target);
         let options = Options {

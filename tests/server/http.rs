@@ -153,9 +153,9 @@ fn a_request_under_way_is_answered_during_the_shutdown() {
 /// A server with an admin listener beside, and that listener's address.
 fn admin_site() -> (campanile::server::Running<Puppet>, SocketAddr) {
     let server = puppet_server(2, Options::default(), &Diary::default());
-    let any = "127.0.0.1:0".parse().unwrap();
-    let running = server.listen("127.0.0.1:0").admin(&[any], router).start();
-    let running = running.unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = server.listen(any).admin(&[any], router);
+    let running = server.start().expect("a server on free ports starts");
     let address = running.admin_addresses()[0];
     (running, address)
 }
