@@ -99,7 +99,8 @@ class HAProxy(Proxy):
 
     def command(self, file):
         text = (file or DEPLOY / "haproxy/haproxy.cfg").read_text()
-        bind, upstream = re.search(r"^    bind (:\d+)$", text, re.M).group(1), re.search(r"server one (\S+) ", text).group(1)
+        bind = re.search(r"^    bind (:\d+)$", text, re.M).group(1)
+        upstream = re.search(r"server one (\S+) ", text).group(1)
         text = put(
             text,
             (f"    bind {bind}\n", f"    bind 127.0.0.1:{self.port}\n"),
