@@ -5,7 +5,7 @@ use std::path::Path;
 
 use campanile::config::{Algorithm, Config, Problem, is_key};
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -92,26 +92,14 @@ fn public_key(text_or_path: &str, algorithms: &[Algorithm]) -> Result<(), String
     } else {
         (text_or_path.to_string(), read(text_or_path)?)
     };
-    if text.trim_start().starts_with('{') {
-        let jwk: Jwk = serde_json::from_str(&text)
-            .map_err(|_| format!("{name}: not a JSON Web Key with all that its kty wants"))?;
-        let key = DecodingKey::from_jwk(&jwk);
-        return key.map(drop).map_err(|error| format!("{name}: {error}"));
-    }
-    let pem = text.as_bytes();
-    let is_taken = algorithms.iter().any(|algorithm| {
-        let key = match algorithm {
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => return false,
-            Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(pem),
-            Algorithm::EdDSA => DecodingKey::from_ed_pem(pem),
-            Algorithm::RS256
-            | Algorithm::RS384
-            | Algorithm::RS512
-            | Algorithm::PS256
-            | Algorithm::PS384
-            | Algorithm::PS512 => DecodingKey::from_rsa_pem(pem),
-        };
-        key.is_ok()
+    let jwk = text
+        .trim_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str::<Jwk>(&text));
+    let is_taken = algorithms.iter().any(|algorithm| match &jwk {
+        Some(Ok(jwk)) => of_sort(jwk, *algorithm) && DecodingKey::from_jwk(jwk).is_ok(),
+        Some(Err(_)) => false,
+        None => from_pem(text.as_bytes(), *algorithm),
     });
     if is_taken {
         return Ok(());
@@ -124,6 +112,31 @@ fn public_key(text_or_path: &str, algorithms: &[Algorithm]) -> Result<(), String
         "{name}: not a public key (PEM or JSON Web Key) for {}",
         names.join(", ")
     ))
+}
+
+/// Whether a key's `kty` is the one that the algorithm takes. A symmetric key never is: it is no public one.
+fn of_sort(jwk: &Jwk, algorithm: Algorithm) -> bool {
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => algorithm.name().starts_with(['R', 'P']),
+        AlgorithmParameters::EllipticCurve(_) => algorithm.name().starts_with("ES"),
+        AlgorithmParameters::OctetKeyPair(_) => algorithm == Algorithm::EdDSA,
+        _ => false,
+    }
+}
+
+fn from_pem(pem: &[u8], algorithm: Algorithm) -> bool {
+    let key = match algorithm {
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => return false,
+        Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(pem),
+        Algorithm::EdDSA => DecodingKey::from_ed_pem(pem),
+        Algorithm::RS256
+        | Algorithm::RS384
+        | Algorithm::RS512
+        | Algorithm::PS256
+        | Algorithm::PS384
+        | Algorithm::PS512 => DecodingKey::from_rsa_pem(pem),
+    };
+    key.is_ok()
 }
 
 #[cfg(test)]
@@ -171,16 +184,27 @@ mod tests {
         };
         let jwk =
             r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let symmetric = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ"}"#;
         let found = said(|config| {
             config.auth_key = vec![
                 key(Algorithm::EdDSA, ED25519),
-                key(Algorithm::RS256, ED25519),
                 key(Algorithm::EdDSA, jwk),
+                key(Algorithm::RS256, ED25519),
+                key(Algorithm::ES256, jwk),
+                key(Algorithm::EdDSA, symmetric),
                 key(Algorithm::EdDSA, "{}"),
             ];
         });
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].starts_with("files: auth.key[1].public_key: the key: not a public key"));
-        assert!(found[1].starts_with("files: auth.key[3].public_key: the key: not a JSON Web Key"));
+        assert_eq!(found.len(), 4, "{found:?}");
+        for (line, (index, name)) in
+            found
+                .iter()
+                .zip([(2, "RS256"), (3, "ES256"), (4, "EdDSA"), (5, "EdDSA")])
+        {
+            let expected = format!(
+                "files: auth.key[{index}].public_key: the key: not a public key (PEM or JSON Web Key) for {name}"
+            );
+            assert_eq!(line, &expected);
+        }
     }
 }

@@ -18,7 +18,8 @@ pub(crate) struct HealthArgs {
     #[arg(default_value = DEFAULT_URL)]
     url: String,
     /// Longest time to wait, seconds
-    #[arg(short, long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(short, long, value_name = "S", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
 }
 

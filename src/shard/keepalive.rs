@@ -85,11 +85,16 @@ impl<A: App> Core<A> {
         let Some((deadline, _)) = self.deadline(slot) else {
             return;
         };
+        self.check_by(slot, deadline);
+    }
+
+    /// Makes sure that the wheel checks the connection no later than at a second.
+    fn check_by(&mut self, slot: Slot, second: u32) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        if deadline < connection.check_s {
-            connection.check_s = self.wheel.schedule(slot, deadline);
+        if second < connection.check_s {
+            connection.check_s = self.wheel.schedule(slot, second);
         }
     }
 
@@ -174,6 +179,10 @@ impl<A: App> Core<A> {
                 self.send_control(slot, Opcode::Ping, payload);
                 if let Some(connection) = self.connection_mut(slot) {
                     connection.marks.pinged = true;
+                }
+                // A pong asks for no check, and the next ping may be due before the pong's deadline.
+                if let Some(period) = seconds(self.options().ping_period) {
+                    self.check_by(slot, self.now.seconds().saturating_add(period));
                 }
             }
             // The peer may have answered: nobody has read it.

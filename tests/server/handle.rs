@@ -1,12 +1,13 @@
 //! The handle: the server from other threads.
 
 use std::thread;
+use std::time::Duration;
 
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::Options;
 use campanile::ws::CloseCode;
 
-use crate::support::{Client, Puppet, Said, Site, What, block_on, identifier};
+use crate::support::{Client, Puppet, Raw, Said, Site, What, block_on, identifier};
 use crate::{name_at_home_on, puppets};
 
 /// Runs `work` on a thread that knows nothing but the handle.
@@ -183,4 +184,45 @@ fn mail_of_many_threads_at_once_is_neither_lost_nor_mixed() {
     for sender in senders {
         sender.join().unwrap();
     }
+}
+
+#[test]
+fn new_options_hold_from_the_next_event_on() {
+    for shards in [1, 3] {
+        let (site, _) = puppets(shards, Options::default());
+        let name = name_at_home_on(&site, site.handle.shard_count() - 1);
+        let target = format!("/?user={name}");
+        let mut first = Client::open(site.address, &target);
+        let options = Options {
+            connections_per_user_max: 1,
+            message_bytes_max: 10,
+            ..Options::default()
+        };
+        block_on(site.handle.reconfigure(options)).unwrap();
+        assert_eq!(Raw::connect(site.address).upgrade(&target, "").status, 429);
+        // What it was promised when it opened.
+        assert_eq!(
+            first.ask("twenty bytes, at least"),
+            "twenty bytes, at least"
+        );
+        block_on(site.handle.reconfigure(Options::default())).unwrap();
+        Client::open(site.address, &target);
+    }
+}
+
+#[test]
+fn a_deadline_that_is_set_later_is_kept_for_connections_that_were_there_before() {
+    let options = Options {
+        ping_period: Duration::ZERO,
+        pong_wait: Duration::ZERO,
+        ..Options::default()
+    };
+    let (site, _) = puppets(1, options.clone());
+    let mut raw = Raw::open(site.address, "/");
+    let options = Options {
+        idle_timeout: Duration::from_secs(1),
+        ..options
+    };
+    block_on(site.handle.reconfigure(options)).unwrap();
+    assert_eq!(raw.closed().0, 1001);
 }

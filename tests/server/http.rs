@@ -149,3 +149,68 @@ fn a_request_under_way_is_answered_during_the_shutdown() {
     assert_eq!(raw.response().body, "slow");
     stopping.join().unwrap();
 }
+
+/// A server with an admin listener beside, and that listener's address.
+fn admin_site() -> (campanile::server::Running<Puppet>, SocketAddr) {
+    let server = puppet_server(2, Options::default(), &Diary::default());
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = server.listen(any).admin(&[any], router);
+    let running = server.start().expect("a server on free ports starts");
+    let address = running.admin_addresses()[0];
+    (running, address)
+}
+
+#[test]
+fn the_admin_listener_serves_a_router_of_its_own() {
+    let (running, admin) = admin_site();
+    assert_ne!(admin, running.addresses()[0]);
+    let mut raw = Raw::connect(admin);
+    for (path, status) in [("/", 200), ("/none", 404), ("/peer", 200)] {
+        raw.write(get_request(path).as_bytes());
+        let response = raw.response();
+        assert_eq!(response.status, status, "{path}");
+        if path == "/peer" {
+            assert_eq!(response.body, raw.stream.local_addr().unwrap().to_string());
+        }
+    }
+    // It is not for WebSockets, and the clients' port has no routes.
+    assert_eq!(Raw::connect(admin).upgrade("/?user=x", "").status, 200);
+    let mut raw = Raw::connect(running.addresses()[0]);
+    raw.write(get_request("/").as_bytes());
+    assert_eq!(raw.response().status, 404);
+    running.handle().shutdown();
+    running.wait();
+}
+
+#[test]
+fn the_admin_listener_answers_what_is_under_way_and_then_ends_with_the_server() {
+    let (running, admin) = admin_site();
+    let mut raw = Raw::connect(admin);
+    raw.write(get_request("/").as_bytes());
+    assert_eq!(raw.response().body, "hello");
+    raw.write(get_request("/slow").as_bytes());
+    running.handle().shutdown();
+    running.wait();
+    assert_eq!(raw.response().body, "slow");
+    raw.at_end();
+    let again = std::net::TcpStream::connect(admin).unwrap_err();
+    assert_eq!(again.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn an_admin_address_that_is_taken_is_an_error_of_the_start() {
+    let (running, admin) = admin_site();
+    let server = puppet_server(1, Options::default(), &Diary::default());
+    let error = server
+        .listen("127.0.0.1:0")
+        .admin(&[admin], router)
+        .start()
+        .unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("server.admin_listen") && said.contains(&admin.to_string()),
+        "{said}"
+    );
+    running.handle().shutdown();
+    running.wait();
+}

@@ -24,6 +24,9 @@ const BEARER: SecretText = SecretText {
     hint: "`openssl rand -base64 32` makes one",
 };
 
+/// What a session's answer may take: somebody waits at the door meanwhile.
+const SESSION_TIME: Time = Time(Duration::from_millis(100)..=Duration::from_secs(60));
+
 /// A cookie's name, RFC 6265 section 4.1.1.
 const COOKIE_NAME: Word = Word {
     bytes: 1..=256,
@@ -77,7 +80,7 @@ section! {
         /// answered with 200 and `{"user":{"id":…}}` if the session is good. "" = nowhere.
         session_url: String = String::new(), Url;
         /// How long that answer may take.
-        session_timeout: Duration = Duration::from_secs(5), Time(Duration::from_millis(100)..=Duration::from_secs(60));
+        session_timeout: Duration = Duration::from_secs(5), SESSION_TIME;
         /// Deadline of the first message in mode "first_message"; then the connection is closed with 4408.
         timeout: Duration = Duration::from_secs(10), Time::seconds(1, HOUR);
         /// How long before its token expires a connection is told.

@@ -336,6 +336,39 @@ mod tests {
     }
 
     #[test]
+    fn the_hard_bound_of_memory_is_above_the_soft_one() {
+        let mut config = Config::default();
+        config.limits.memory_soft = 90;
+        let problems = config.validate().unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, "limits.memory_soft");
+        assert_eq!(
+            problems[0].message,
+            "90% is not less than limits.memory_hard, 90%"
+        );
+    }
+
+    #[test]
+    fn guests_tokens_in_urls_and_any_page_are_warned_of() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:80".parse().unwrap()];
+        config.jwt.secret = "0123456789abcdef0123456789abcdef".into();
+        assert_eq!(config.validate(), Ok(()));
+        assert!(
+            config.warnings()[0]
+                .starts_with("auth.mode = \"optional\": whoever reaches 0.0.0.0:80")
+        );
+        config.auth.mode = AuthMode::Required;
+        assert!(config.warnings().is_empty());
+        config.auth.sources.push(Source::Query);
+        config.origin.allowed.push("*".into());
+        let warnings = config.warnings();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("auth.sources has \"query\""));
+        assert!(warnings[1].starts_with("origin.allowed has \"*\""));
+    }
+
+    #[test]
     fn trust_is_warned_of_on_loopback_too() {
         let mut config = Config::default();
         config.auth.mode = AuthMode::Trust;

@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod limits;
 mod messages;
+mod options;
 mod persistence;
 mod powers;
 mod presence;

@@ -20,6 +20,30 @@ fn silence_is_pinged_at_54_seconds_and_closed_at_60() {
     assert_eq!(rig.told(), ["close quiet 4504 no pong"]);
 }
 
+/// After a ping the next look was taken when its pong would have been too late, 40 seconds on, though the
+/// pong had come at once: a proxy that cuts quiet connections after 30 seconds cut them.
+#[test]
+fn a_peer_that_answers_is_pinged_in_every_period_however_long_the_wait_for_a_pong() {
+    let mut rig = Rig::new(Options {
+        ping_period: Duration::from_secs(20),
+        ..Options::default()
+    });
+    let slot = rig.open("quiet");
+    for _ in 0..5 {
+        rig.wait(19);
+        assert_eq!(rig.frames(slot), [""; 0]);
+        rig.wait(1);
+        assert_eq!(rig.frames(slot), ["Ping([])"]);
+        rig.frame(slot, Opcode::Pong, b"");
+    }
+    rig.wait(20);
+    assert_eq!(rig.frames(slot), ["Ping([])"]);
+    rig.wait(39);
+    assert_eq!(rig.frames(slot), [""; 0], "one unanswered ping is enough");
+    rig.wait(1);
+    assert_eq!(rig.frames(slot), ["close 4504 no pong"]);
+}
+
 /// A million connections on two cores: a broadcast took five seconds, in which nobody read the pongs
 /// that had come, and then those who had sent them were closed as silent.
 #[test]

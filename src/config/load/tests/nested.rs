@@ -85,7 +85,7 @@ fn no_problem_shows_a_secret() {
     for text in [
         format!("[auth.jwt]\nsecret = [\"{hush}\"]"),
         format!("[auth.jwt]\nsecret = \"{hush}\""),
-        format!("[auth.jwt]\nsecret = \"hush\""),
+        "[auth.jwt]\nsecret = \"hush\"".into(),
         format!("[auth]\njwt = \"{hush}\""),
         format!("[auth]\njwt = [\"{hush}\"]"),
         format!("[auth]\nsecret = \"{hush}\""),
@@ -96,7 +96,7 @@ fn no_problem_shows_a_secret() {
             "hush".repeat(10)
         ),
         format!("[[api.key]]\nname = \"x\"\nkey = \"{hush}\""),
-        format!("[admin]\ntoken = \"hush\""),
+        "[admin]\ntoken = \"hush\"".into(),
         format!("[auth.jwt]\npublic_key = \"\"\"-----BEGIN PRIVATE KEY-----\n{hush}\"\"\""),
     ] {
         let found = problems(&file(&text));
