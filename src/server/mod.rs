@@ -20,6 +20,7 @@
 mod error;
 mod handle;
 mod memory;
+mod slow_turns;
 mod worker;
 
 use std::fmt;
