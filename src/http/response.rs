@@ -110,6 +110,11 @@ impl Refusal {
         &self.code
     }
 
+    /// The sentence for people.
+    pub fn text(&self) -> &str {
+        &self.error
+    }
+
     /// Appends the whole response: head, and a JSON body of
     /// `{error, code, status, details, request_id, timestamp}`.
     ///

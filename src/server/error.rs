@@ -1,6 +1,7 @@
 //! Why a server did not start: cause, value and remedy.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::limits::SHARDS_MAX;
 use crate::ring::RingError;
@@ -17,6 +18,17 @@ pub enum StartError {
         /// As it was given.
         address: String,
         /// Of `getaddrinfo(3)`, `bind(2)` or `listen(2)`.
+        error: io::Error,
+    },
+    /// An address of the admin listener cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the admin listener (server.admin_listen): {error}{}",
+        listen_remedy(error)
+    )]
+    Admin {
+        /// As it was given.
+        address: SocketAddr,
+        /// Of `bind(2)` or `listen(2)`.
         error: io::Error,
     },
     /// More shards than there can be.

@@ -13,7 +13,8 @@ use crate::mesh::{Delivered, Outside};
 use crate::metrics::Counters;
 use crate::ring::Waker;
 use crate::shard::{
-    App, Batch, BatchEntry, Context, EVERYBODY, Formats, Frame, Mail, Message, Shared, Work,
+    App, Batch, BatchEntry, Context, EVERYBODY, Formats, Frame, Mail, Message, Options, Shared,
+    Work,
 };
 use crate::time::Clock;
 use crate::ws::CloseCode;
@@ -283,6 +284,20 @@ impl<A: App> ServerHandle<A> {
             stats.shards.push(here);
         }
         Ok(stats)
+    }
+
+    /// Replaces the options of the core on every shard, one after the other: see
+    /// [`Context::set_options`]. `compression` stays as it was at the start.
+    ///
+    /// Errors: [`Busy`]; then try again, since shards before that one have the new options.
+    pub async fn reconfigure(&self, options: Options) -> Result<(), Busy> {
+        let options = Arc::new(options);
+        for shard in self.shards() {
+            let options = Arc::clone(&options);
+            self.ask(shard, move |_, context| context.set_options(&options))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Shuts the server down: no new connections, close 1001 to all, then the threads end. Returns

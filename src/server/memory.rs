@@ -45,7 +45,7 @@ impl Default for MemoryOptions {
         Self {
             limit: 0,
             soft: 0.8,
-            hard: 0.95,
+            hard: 0.9,
             used: MemoryUse::Measured,
         }
     }

@@ -19,13 +19,14 @@
 
 mod error;
 mod handle;
+mod listen;
 mod memory;
 mod slow_turns;
+mod transport;
 mod worker;
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 
 pub use error::StartError;
 pub use handle::{Answered, Busy, ServerHandle, ShardStats, Stats};
+pub use listen::Listen;
 pub use memory::{MemoryOptions, MemoryReading, MemoryUse};
 
 use crate::id::ShardId;
@@ -42,15 +44,13 @@ use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 use crate::mesh::mesh;
 use crate::metrics::Counters;
 use crate::ring::{self, PreparedRing, Ring, RingConfig};
-use crate::service::{Service, ServiceMail};
+use crate::service::{Admin, Service, ServiceMail, listen_admin};
 use crate::shard::{App, Mail, Options, Shared};
 use crate::time::Clock;
 use handle::Reach;
+use listen::{Bound, bind, tell_kernel_tls};
 use worker::Worker;
 
-/// Connections that may wait to be accepted, per listener; the kernel lowers it to
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
 /// Requests that may wait for the service thread, from all shards together.
 const SERVICE_QUEUE: usize = 4096;
 /// Mails per ordered pair of shards; fewer where there are very many pairs.
@@ -63,12 +63,14 @@ type RouterFactory<A> = Box<dyn FnOnce(ServerHandle<A>) -> Router + Send>;
 pub struct Server<A: App, F> {
     factory: F,
     options: Options,
-    listen: Vec<String>,
+    listen: Vec<(String, Listen)>,
     shards: usize,
     sockets_per_shard_max: usize,
     drain: Duration,
     memory: MemoryOptions,
     router: RouterFactory<A>,
+    admin_listen: Vec<SocketAddr>,
+    admin_router: RouterFactory<A>,
 }
 
 impl<A: App, F> fmt::Debug for Server<A, F> {
@@ -96,14 +98,22 @@ where
             drain: Duration::from_secs(30),
             memory: MemoryOptions::default(),
             router: Box::new(|_| Router::new()),
+            admin_listen: Vec::new(),
+            admin_router: Box::new(|_| Router::new()),
         }
     }
 
     /// Listens on an address (`host:port`), besides those given before. Port 0: any free port, see
     /// [`Running::addresses`].
     #[must_use]
-    pub fn listen(mut self, address: impl ToString) -> Self {
-        self.listen.push(address.to_string());
+    pub fn listen(self, address: impl ToString) -> Self {
+        self.listen_with(address, Listen::default())
+    }
+
+    /// Like [`listen`](Server::listen), with TLS, or the PROXY protocol, or both.
+    #[must_use]
+    pub fn listen_with(mut self, address: impl ToString, listen: Listen) -> Self {
+        self.listen.push((address.to_string(), listen));
         self
     }
 
@@ -160,6 +170,20 @@ where
         self
     }
 
+    /// Answers plain HTTP requests on addresses of their own, too, on the service thread: metrics,
+    /// health, what is not for clients. At most 256 connections at once. Port 0: any free port, see
+    /// [`Running::admin_addresses`]. A second call replaces the first.
+    #[must_use]
+    pub fn admin(
+        mut self,
+        addresses: &[SocketAddr],
+        router: impl FnOnce(ServerHandle<A>) -> Router + Send + 'static,
+    ) -> Self {
+        self.admin_listen = addresses.to_vec();
+        self.admin_router = Box::new(router);
+        self
+    }
+
     /// Starts, and returns when SIGTERM or Ctrl-C has ended the server and all clients were taken
     /// leave of. A second signal ends the process at once, with exit code 130.
     ///
@@ -185,7 +209,15 @@ where
             shards => return Err(StartError::TooManyShards { shards }),
         };
         let shard_count = u16::try_from(shards).expect("SHARDS_MAX fits");
-        let (listeners, addresses) = bind(&self.listen, shards)?;
+        let Bound {
+            listeners,
+            addresses,
+            listens,
+        } = bind(&self.listen, shards)?;
+        if listens.iter().any(|listen| listen.tls.is_some()) {
+            tell_kernel_tls();
+        }
+        let (admin_listeners, admin_addresses) = bind_admin(&self.admin_listen)?;
         let rings = prepare_rings(shards, self.sockets_per_shard_max)?;
         let seed = seed().map_err(StartError::Randomness)?;
         let shared = Shared::new(self.options, shard_count, seed);
@@ -201,9 +233,14 @@ where
         let handle = ServerHandle::new(Arc::clone(&shared), reach, memory.gauge());
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
         let router = (self.router)(handle.clone());
+        let admin = Admin {
+            listeners: admin_listeners,
+            router: (self.admin_router)(handle.clone()),
+        };
         let mailer = handle.clone();
         let service = Service::start(
             router,
+            admin,
             move |shard, mail| mailer.reach().mail(shard, mail),
             requests,
         )
@@ -221,6 +258,7 @@ where
                 ring,
                 endpoint,
                 listeners,
+                listens: Arc::clone(&listens),
                 shared: Arc::clone(&shared),
                 service: to_service.clone(),
                 ring_fds: Arc::clone(&ring_fds),
@@ -241,6 +279,7 @@ where
             workers,
             service,
             addresses,
+            admin_addresses,
         })
     }
 }
@@ -251,6 +290,7 @@ pub struct Running<A: App> {
     workers: Vec<JoinHandle<Counters>>,
     service: Service,
     addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
 }
 
 impl<A: App> fmt::Debug for Running<A> {
@@ -270,6 +310,11 @@ impl<A: App> Running<A> {
         &self.addresses
     }
 
+    /// The addresses of [`Server::admin`], with the ports that port 0 became.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
     /// The way to the server for other threads.
     pub fn handle(&self) -> ServerHandle<A> {
         self.handle.clone()
@@ -277,8 +322,30 @@ impl<A: App> Running<A> {
 
     /// Shuts down at SIGTERM or SIGINT; exits at once, with code 130, at the second of them.
     pub fn stop_on_signals(&self) {
+        self.stop_on_signals_after(|| ());
+    }
+
+    /// As [`stop_on_signals`](Running::stop_on_signals), but calls `tell` before it shuts down.
+    pub fn stop_on_signals_after(&self, tell: impl Fn() + Send + 'static) {
         let handle = self.handle();
-        self.service.stop_on_signals(move || handle.shutdown());
+        self.service.stop_on_signals(move || {
+            tell();
+            handle.shutdown();
+        });
+    }
+
+    /// Runs `reload` on the service thread at each SIGHUP, one after the other; signals that come while
+    /// it runs are one. It must not block. Without a call SIGHUP ends the process.
+    pub fn on_hangup<F>(&self, reload: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        self.service.on_hangup(reload);
+    }
+
+    /// Runs work on the service thread, until it is done or the server has ended. It must not block.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.service.spawn(work);
     }
 
     /// Waits until the server has shut down: after [`ServerHandle::shutdown`], or a signal if
@@ -299,38 +366,15 @@ impl<A: App> Running<A> {
     }
 }
 
-/// The listeners of one shard, one per address.
-type Listeners = Vec<OwnedFd>;
-
-/// One listener per address and shard, and the addresses they have.
-fn bind(
-    addresses: &[String],
-    shards: usize,
-) -> Result<(Vec<Listeners>, Vec<SocketAddr>), StartError> {
-    let mut listeners: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for text in addresses {
-        let refused = |error| StartError::Listen {
-            address: text.clone(),
-            error,
-        };
-        for address in text.to_socket_addrs().map_err(refused)? {
-            // The first listener finds out which port a 0 became, and whether somebody else has it:
-            // with SO_REUSEPORT another server of the same user would not be noticed.
-            drop(ring::listen(address, BACKLOG, false).map_err(refused)?);
-            let mut address = address;
-            for (shard, listeners) in listeners.iter_mut().enumerate() {
-                let listener = ring::listen(address, BACKLOG, true).map_err(refused)?;
-                if shard == 0 {
-                    address = ring::local_address(&listener).map_err(refused)?;
-                }
-                listeners.push(listener);
-            }
-            bound.push(address);
-        }
-    }
-    if bound.is_empty() {
-        return Err(StartError::NoAddress);
+/// The admin listeners, and the addresses they have.
+fn bind_admin(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    let mut bound = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let refused = |error| StartError::Admin { address, error };
+        let listener = listen_admin(address).map_err(refused)?;
+        bound.push(listener.local_addr().map_err(refused)?);
+        listeners.push(listener);
     }
     Ok((listeners, bound))
 }

@@ -1,6 +1,6 @@
 //! One core: where a shard and its ring meet. Completions become events, commands submissions.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use core_affinity::CoreId;
 
 use super::ToService;
+use super::listen::Listen;
 use super::slow_turns::SlowTurns;
+use super::transport::{Arrived, End, Sealer, Transports};
 use crate::id::{ShardId, Slot};
 use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::mesh::Endpoint;
@@ -17,6 +19,7 @@ use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
 use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
 use crate::time::{Clock, Now, Stopwatch};
+use crate::tls::Passage;
 
 /// Mails handled in one turn, so that a flood of mail does not starve the sockets.
 const MAIL_PER_TURN: usize = 1024;
@@ -29,6 +32,8 @@ pub(super) struct Worker<A: App> {
     pub(super) ring: PreparedRing,
     pub(super) endpoint: Endpoint<Mail<A>>,
     pub(super) listeners: Vec<OwnedFd>,
+    /// How to listen on each of them.
+    pub(super) listens: Arc<[Listen]>,
     pub(super) shared: Arc<Shared>,
     pub(super) service: ToService<A>,
     pub(super) ring_fds: Arc<[RingFd]>,
@@ -42,28 +47,41 @@ pub(super) struct Worker<A: App> {
 struct Driver<A: App> {
     shard: ShardId,
     ring: Ring,
+    transports: Transports,
     endpoint: Endpoint<Mail<A>>,
     service: ToService<A>,
 }
 
 impl<A: App> Outbox<A> for Driver<A> {
     fn adopt(&mut self, slot: Slot, descriptor: Descriptor) {
-        self.ring.adopt(slot, descriptor.0);
+        self.ring.adopt(slot, descriptor.number);
+        if let Some(passage) = descriptor.passage {
+            self.transports.adopt(slot, passage);
+        }
     }
 
     fn receive(&mut self, slot: Slot) {
+        self.transports.receiving(slot);
         self.ring.receive(slot);
     }
 
     fn release(&mut self, slot: Slot) -> Descriptor {
-        Descriptor(self.ring.release(slot))
+        Descriptor {
+            number: self.ring.release(slot),
+            passage: self.transports.remove(slot),
+        }
     }
 
     fn discard(&mut self, descriptor: Descriptor) {
-        drop(ring::own(descriptor.0));
+        drop(ring::own(descriptor.number));
+    }
+
+    fn is_secure(&self, slot: Slot) -> bool {
+        self.transports.is_secure(slot)
     }
 
     fn promote(&mut self, slot: Slot) {
+        self.transports.promoted(slot);
         self.ring.promote(slot);
     }
 
@@ -76,14 +94,18 @@ impl<A: App> Outbox<A> for Driver<A> {
     }
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
-        self.ring.send_owned(slot, bytes);
+        if let Some(bytes) = self.transports.seal_owned(slot, bytes) {
+            self.ring.send_owned(slot, bytes);
+        }
     }
 
     fn shutdown_write(&mut self, slot: Slot) {
+        self.transports.shut(slot, &mut self.ring);
         self.ring.shutdown_write(slot);
     }
 
     fn close(&mut self, slot: Slot) {
+        self.transports.close(slot);
         self.ring.close(slot);
     }
 
@@ -110,6 +132,20 @@ impl<'bytes> Sink<'bytes> for RingSink<'_, '_, 'bytes> {
         match pieces {
             [bytes] => self.0.send(slot, bytes),
             pieces => self.0.send_pieces(slot, pieces),
+        }
+    }
+}
+
+/// The same, where some connections are not plain: those have been looked at before.
+struct PlainSink<'batch, 'ring, 'bytes> {
+    sink: RingSink<'batch, 'ring, 'bytes>,
+    transports: &'bytes Transports,
+}
+
+impl<'bytes> Sink<'bytes> for PlainSink<'_, '_, 'bytes> {
+    fn send(&mut self, slot: Slot, pieces: &[&'bytes [u8]]) {
+        if !self.transports.has(slot) {
+            self.sink.send(slot, pieces);
         }
     }
 }
@@ -145,6 +181,7 @@ impl<A: App> Worker<A> {
         let driver = Driver {
             shard: self.id,
             ring,
+            transports: Transports::default(),
             endpoint: self.endpoint,
             service: self.service,
         };
@@ -152,6 +189,7 @@ impl<A: App> Worker<A> {
             shard,
             driver,
             clock: self.clock,
+            listens: self.listens,
             stopwatch,
             ring_fds: self.ring_fds,
             now,
@@ -172,6 +210,8 @@ struct Turns<A: App> {
     shard: Shard<A>,
     driver: Driver<A>,
     clock: Clock,
+    /// By the number of the listener.
+    listens: Arc<[Listen]>,
     stopwatch: Stopwatch,
     ring_fds: Arc<[RingFd]>,
     now: Now,
@@ -312,10 +352,26 @@ impl<A: App> Turns<A> {
         };
         let last = shard.last_part();
         let mut ended_ns = 0;
-        let submitted = driver.ring.submit_and_wait(Some(timeout), |batch| {
-            shard.flush(&mut RingSink(batch));
-            ended_ns = self.stopwatch.read();
-        });
+        let stopwatch = &self.stopwatch;
+        let Driver {
+            ring, transports, ..
+        } = driver;
+        let submitted = if transports.is_empty() {
+            ring.submit_and_wait(Some(timeout), |batch| {
+                shard.flush(&mut RingSink(batch));
+                ended_ns = stopwatch.read();
+            })
+        } else {
+            shard.flush(&mut Sealer { transports, ring });
+            transports.seal_waiting(ring);
+            let transports = &*transports;
+            ring.submit_and_wait(Some(timeout), |batch| {
+                transports.flush(batch);
+                let sink = RingSink(batch);
+                shard.flush(&mut PlainSink { sink, transports });
+                ended_ns = stopwatch.read();
+            })
+        };
         submitted.expect("a working ring does not refuse to be entered");
         driver.endpoint.unpark();
         if let Some(slow) = self.shard.end_turn(last, ended_ns) {
@@ -328,6 +384,12 @@ impl<A: App> Turns<A> {
     fn take_shorts(&mut self) {
         while let Some(completion) = self.driver.ring.next_completion() {
             match completion {
+                Completion::Short { slot, taken } if self.driver.transports.has(slot) => {
+                    let Driver {
+                        ring, transports, ..
+                    } = &mut self.driver;
+                    transports.short(slot, taken, ring);
+                }
                 Completion::Short { slot, taken } => {
                     self.shard.short(slot, taken, &mut self.driver);
                 }
@@ -339,7 +401,15 @@ impl<A: App> Turns<A> {
                 }
             }
         }
+        while let Some((slot, bytes)) = self.driver.transports.pop_taken_over() {
+            self.shard.taken_over(slot, bytes, &mut self.driver);
+        }
+        self.driver.transports.flushed();
         self.shard.flushed(&mut self.driver);
+        while let Some(slot) = self.driver.transports.pop_failed() {
+            let event = Event::Failed { slot };
+            self.shard.handle(self.now, event, &mut self.driver);
+        }
     }
 
     fn take_completions(&mut self) {
@@ -355,6 +425,15 @@ impl<A: App> Turns<A> {
 
     fn complete(&mut self, completion: Completion) {
         let event = match completion {
+            Completion::Received(slot, mut lease) if self.driver.transports.has(slot) => {
+                let Driver {
+                    ring, transports, ..
+                } = &mut self.driver;
+                let arrived = transports.received(slot, &mut lease, ring);
+                // The buffer is the kernel's again before the shard gets to work.
+                drop(lease);
+                return self.arrive(slot, arrived);
+            }
             Completion::Received(slot, mut lease) => {
                 let event = Event::Received {
                     slot,
@@ -362,22 +441,30 @@ impl<A: App> Turns<A> {
                 };
                 return self.shard.handle(self.now, event, &mut self.driver);
             }
-            Completion::Accepted(number) => match ring::peer_address(number) {
-                Ok(peer) => Event::Accepted {
-                    descriptor: Descriptor(number),
-                    peer,
-                },
-                // The peer has gone again.
-                Err(_) => return drop(ring::own(number)),
-            },
-            Completion::EndOfStream(slot) => Event::EndOfStream { slot },
+            Completion::Accepted { number, listener } => return self.accepted(number, listener),
+            Completion::EndOfStream(slot) if self.driver.transports.ended(slot) => {
+                Event::EndOfStream { slot }
+            }
+            // A `close_notify` has said so already.
+            Completion::EndOfStream(_) => return,
             Completion::Failed(slot, errno) => {
                 tracing::debug!(shard = %self.driver.shard, slot = slot.0, errno, "socket failed");
                 Event::Failed { slot }
             }
             Completion::Progress(slot) => Event::Progress { slot },
-            Completion::Sent(slot, buffer) => Event::Sent { slot, buffer },
-            Completion::Released(slot) => Event::Released { slot },
+            Completion::Sent(slot, buffer) => {
+                let Driver {
+                    ring, transports, ..
+                } = &mut self.driver;
+                if let Some(arrived) = transports.sent(slot, ring) {
+                    return self.arrive(slot, arrived);
+                }
+                Event::Sent { slot, buffer }
+            }
+            Completion::Released(slot) => {
+                self.driver.transports.remove(slot);
+                Event::Released { slot }
+            }
             Completion::Short { slot, taken } => {
                 unreachable!("short sends come first: {slot:?} {taken}")
             }
@@ -389,6 +476,56 @@ impl<A: App> Turns<A> {
             Completion::Woken => return,
         };
         self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    fn accepted(&mut self, number: RawFd, listener: usize) {
+        let Ok(peer) = ring::peer_address(number) else {
+            // The peer has gone again.
+            return drop(ring::own(number));
+        };
+        let listen = &self.listens[listener];
+        let Ok(proxy) = listen.proxy(peer) else {
+            let address = peer.ip();
+            tracing::warn!(
+                target: "campanile::security",
+                %address,
+                "only trusted proxies may connect to a port that speaks the PROXY protocol"
+            );
+            return drop(ring::own(number));
+        };
+        let passage = Passage::new(listen.tls.as_ref(), proxy);
+        let descriptor = Descriptor {
+            number,
+            passage: passage.map(Box::new),
+        };
+        let event = Event::Accepted { descriptor, peer };
+        self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    /// Tells the shard what has come of received bytes.
+    fn arrive(&mut self, slot: Slot, arrived: Arrived) {
+        let Arrived {
+            peer,
+            mut plaintext,
+            end,
+        } = arrived;
+        let Self {
+            shard, driver, now, ..
+        } = self;
+        if let Some(peer) = peer {
+            shard.handle(*now, Event::Proxied { slot, peer }, driver);
+        }
+        if !plaintext.is_empty() {
+            let bytes = &mut plaintext[..];
+            shard.handle(*now, Event::Received { slot, bytes }, driver);
+        }
+        match end {
+            End::Open => {}
+            End::EndOfStream => shard.handle(*now, Event::EndOfStream { slot }, driver),
+            End::NotTls => shard.handle(*now, Event::NotTls { slot }, driver),
+            End::Failed => shard.handle(*now, Event::Failed { slot }, driver),
+        }
+        driver.transports.recycle(plaintext);
     }
 
     /// Closes the connections that were still on their way here.

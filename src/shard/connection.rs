@@ -1,7 +1,7 @@
 //! One connection's record: small, plain, and the same for a million of them.
 //!
 //! ```text
-//!   Accepted ─► Head ─► (Deferred) ─► Open ─► Closing ─► Released ─► gone
+//!   Accepted ─► Head ─► (Asked) ─► (Deferred) ─► Open ─► Closing ─► Released ─► gone
 //!                 │          │                   ▲
 //!                 └──────────┴──► Refused ───────┘
 //! ```
@@ -22,9 +22,11 @@ use crate::ws::{Decoder, WindowBits};
 pub(crate) enum Phase {
     /// The request head is being read.
     Head,
-    /// The request is in order and its answer awaited from the service thread.
+    /// The 101 is written, and the first messages are to say whose the connection is.
+    Asked,
+    /// The request is in order, or a message has said whose the connection is, and the answer awaited from the service thread.
     Deferred,
-    /// An HTTP refusal is being written; the rest of what comes in is thrown away.
+    /// An HTTP refusal, or a close frame in its place, is being written; the rest of what comes in is thrown away.
     Refused,
     /// The 101 is queued or sent: messages pass.
     Open,
@@ -132,6 +134,8 @@ pub(crate) struct Opening {
     pub(crate) bytes: Vec<u8>,
     /// The parts of the 101, while the answer is awaited.
     pub(crate) handshake: Handshake,
+    /// Frames that came while it was asked whose it is.
+    pub(crate) frames: u8,
 }
 
 /// Bytes of an open connection that wait to be decoded, because too much waits to be sent to it.
@@ -285,7 +289,28 @@ impl<D> Connection<D> {
         self.held = Some(Box::new(Held::Unread(unread)));
     }
 
-    /// What is kept of the handshake.
+    /// Whether its 101 is written though it is not open, so that a close frame must refuse it.
+    pub(crate) fn is_answered(&self) -> bool {
+        let has_been = |opening: &Opening| opening.handshake.is_answered;
+        self.phase == Phase::Asked || self.opening().is_some_and(has_been)
+    }
+
+    /// What is kept of the handshake, in its place.
+    pub(crate) fn opening(&self) -> Option<&Opening> {
+        match self.held.as_deref() {
+            Some(Held::Opening(opening)) => Some(opening),
+            Some(Held::Unread(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn opening_mut(&mut self) -> Option<&mut Opening> {
+        match self.held.as_deref_mut() {
+            Some(Held::Opening(opening)) => Some(opening),
+            Some(Held::Unread(_)) | None => None,
+        }
+    }
+
+    /// What is kept of the handshake, taken out.
     pub(crate) fn take_opening(&mut self) -> Option<Opening> {
         match *self
             .held

@@ -26,7 +26,8 @@ use crate::ws::CloseCode;
 /// that only with more than one shard.
 #[derive(Debug)]
 pub struct Shared {
-    /// Options of the core.
+    /// Options that every shard starts with; [`Context::set_options`](super::Context::set_options)
+    /// replaces one shard's.
     pub options: Options,
     /// Which shard is whose home.
     pub placement: Placement,
@@ -115,6 +116,8 @@ pub(crate) struct Turn {
 pub(crate) struct Core<A: App> {
     pub(crate) shard: ShardId,
     pub(crate) shared: Arc<Shared>,
+    /// What holds on this shard now.
+    options: Arc<Options>,
     pub(crate) now: Now,
     pub(crate) random: fastrand::Rng,
     pub(crate) connections: Slab<Connection<A::Data>>,
@@ -186,9 +189,11 @@ impl<A: App> Core<A> {
     ) -> Self {
         let placement = shared.placement.clone();
         let encoder = Encoder::new(shared.options.compression);
+        let options = Arc::new(shared.options.clone());
         Self {
             shard,
             shared,
+            options,
             now,
             random: fastrand::Rng::with_seed(seed),
             connections: Slab::with_capacity_max(connections_max),
@@ -221,7 +226,25 @@ impl<A: App> Core<A> {
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.shared.options
+        &self.options
+    }
+
+    /// Replaces the options. What a connection was promised when it opened stays: its largest message,
+    /// its compression. Deadlines that are nearer now are kept from now on.
+    pub(crate) fn set_options(&mut self, options: &Arc<Options>) {
+        let compression = self.options.compression;
+        self.options = if options.compression == compression {
+            Arc::clone(options)
+        } else {
+            Arc::new(Options {
+                compression,
+                ..(**options).clone()
+            })
+        };
+        let slots: Vec<u32> = self.connections.indices().collect();
+        for slot in slots {
+            self.schedule(Slot(slot));
+        }
     }
 
     pub(crate) fn connection(&self, slot: Slot) -> Option<&Connection<A::Data>> {

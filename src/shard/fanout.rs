@@ -356,6 +356,12 @@ impl<A: App> Core<A> {
         }
     }
 
+    /// Sends to a connection that is asked whose it is.
+    pub(crate) fn send_asked(&mut self, slot: Slot, opcode: Opcode, payload: &[u8]) {
+        self.queue_last(slot, |out| Encoder::plain(opcode, payload).write(out));
+        self.counters.messages_out += 1;
+    }
+
     /// Puts a control frame into a connection's private queue, ahead of messages.
     pub(crate) fn send_control(&mut self, slot: Slot, opcode: Opcode, payload: &[u8]) {
         let Some(connection) = self.connections.get_mut(slot.0) else {

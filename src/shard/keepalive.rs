@@ -100,7 +100,7 @@ impl<A: App> Core<A> {
         match connection.phase {
             Phase::Released => return None,
             Phase::Open => {}
-            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {
+            Phase::Head | Phase::Asked | Phase::Deferred | Phase::Refused | Phase::Closing => {
                 return Some((connection.moment_s, Due::PhaseEnded));
             }
         }

@@ -1,5 +1,6 @@
 //! How an open connection ends, and what is looked at after its bytes have gone out.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::app::App;
@@ -52,7 +53,7 @@ impl<A: App> Core<A> {
                 self.unsubscribe_all(slot);
                 self.leave_open(slot, Phase::Released, code, reason);
             }
-            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {}
+            Phase::Head | Phase::Asked | Phase::Deferred | Phase::Refused | Phase::Closing => {}
         }
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
@@ -186,6 +187,13 @@ impl<A: App> Core<A> {
         }
     }
 
+    /// A proxy has said whose connection it is.
+    pub(crate) fn proxied(&mut self, slot: Slot, peer: SocketAddr) {
+        if let Some(connection) = self.connection_mut(slot) {
+            connection.peer = peer.into();
+        }
+    }
+
     /// The peer has sent its last byte.
     pub(crate) fn ended(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
@@ -199,7 +207,7 @@ impl<A: App> Core<A> {
             // What it sent before its end has still to be decoded.
             Phase::Open if connection.unread().is_some() => {}
             Phase::Deferred => {}
-            Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
+            Phase::Head | Phase::Asked | Phase::Refused | Phase::Open | Phase::Closing => {
                 self.cut(slot, CloseCode::ABNORMAL, "connection ended");
             }
             Phase::Released => {}

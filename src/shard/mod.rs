@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod asking;
 mod barrier;
 pub mod codes;
 mod connection;
@@ -43,9 +44,9 @@ mod users;
 use std::fmt;
 use std::sync::Arc;
 
-pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
+pub use app::{Accept, App, Ask, Deferred, Dropped, Message, Request, Sent, Upgrade};
 pub use barrier::Proof;
-pub use context::{Context, Socket};
+pub use context::{Asked, Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
 pub use figures::{Figures, SlowTurn};
@@ -114,6 +115,8 @@ impl<A: App> Shard<A> {
         self.core.now = now;
         match event {
             Event::Accepted { descriptor, peer } => self.accepted(descriptor, peer, outbox),
+            Event::Proxied { slot, peer } => self.core.proxied(slot, peer),
+            Event::NotTls { slot } => self.not_tls(slot),
             Event::Received { slot, bytes } => self.received(slot, bytes, outbox),
             Event::EndOfStream { slot } => self.core.ended(slot),
             Event::Failed { slot } => self
@@ -156,6 +159,13 @@ impl<A: App> Shard<A> {
     /// A socket took only `taken` bytes of its send, perhaps none.
     pub fn short(&mut self, slot: Slot, taken: usize, outbox: &mut impl Outbox<A>) {
         self.core.short(slot, taken, outbox);
+    }
+
+    /// The driver has taken charge of a connection's send, and the socket did not take all of it: as
+    /// after [`Shard::short`] an owned send is in flight, of about `bytes` bytes. Between
+    /// [`Shard::flush`] and [`Shard::flushed`], not after a `short` of the same turn.
+    pub fn taken_over(&mut self, slot: Slot, bytes: usize, outbox: &mut impl Outbox<A>) {
+        self.core.taken_over(slot, bytes, outbox);
     }
 
     /// The turn's sends are done and nobody holds a reference to their bytes.
@@ -262,6 +272,7 @@ impl<A: App> Shard<A> {
         connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
+            Phase::Asked => self.asked_received(slot, bytes, outbox),
             Phase::Open => {
                 self.frames_received(slot, bytes);
                 self.core.watch_backpressure(slot, outbox);
@@ -437,6 +448,10 @@ impl<A: App> Shard<A> {
                     let retry_in_ms = self.core.random.u64(..spread);
                     let reason = format!("server shutting down; retry_in_ms={retry_in_ms}");
                     self.core.begin_close(slot, CloseCode::GOING_AWAY, &reason);
+                }
+                Some(Phase::Asked) => {
+                    let code = Some(CloseCode::GOING_AWAY);
+                    self.core.turn_away(slot, code, "server shutting down");
                 }
                 Some(Phase::Head) => self.core.cut(slot, CloseCode::ABNORMAL, "shutting down"),
                 _ => {}

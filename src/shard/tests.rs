@@ -2,6 +2,7 @@
 //! formats and mail between shards (`formats`), what is done when memory is short (`memory`), what is
 //! measured (`figures`), and a test for each defect that the simulator found.
 
+mod asking;
 mod barrier;
 mod figures;
 mod formats;
@@ -41,8 +42,17 @@ impl App for Scripted {
                     .detail("day", "Sunday")
                     .into()
             }
+            "/asked" => asking::asked(),
             path => Accept::default().user(&path[1..]).into(),
         }
+    }
+
+    fn asked(&mut self, asked: &mut Asked<'_, Self>, message: Message<'_>) -> Option<Upgrade<()>> {
+        asking::answer(asked, message)
+    }
+
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        asked.send(refusal.code());
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
@@ -122,7 +132,7 @@ impl Outbox<Scripted> for Recorder {
     }
 
     fn release(&mut self, _slot: Slot) -> Descriptor {
-        Descriptor(0)
+        Descriptor::plain(0)
     }
 
     fn discard(&mut self, _descriptor: Descriptor) {
@@ -254,7 +264,7 @@ impl Rig {
 
     fn accept(&mut self) -> Slot {
         let peer: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
-        let descriptor = Descriptor(1);
+        let descriptor = Descriptor::plain(1);
         self.handle(Event::Accepted { descriptor, peer });
         self.slots.pop_front().unwrap()
     }

@@ -238,7 +238,27 @@ impl<A: App> Core<A> {
         if rest.is_empty() || connection.marks.blocked {
             return;
         }
-        if let Some(queue) = connection.queue.take() {
+        self.leave_behind(slot);
+        self.block(slot, rest, outbox);
+    }
+
+    /// Like [`Core::short`], where the driver has made other bytes of what it was handed and sends the
+    /// rest of those by itself: so many.
+    pub(crate) fn taken_over(&mut self, slot: Slot, bytes: usize, outbox: &mut impl Outbox<A>) {
+        self.counters.short_sends += 1;
+        let is_blocked = |connection: &Connection<_>| connection.marks.blocked;
+        if self.connection(slot).is_none_or(is_blocked) {
+            return;
+        }
+        self.leave_behind(slot);
+        self.mark_blocked(slot, bytes);
+        self.watch_backpressure(slot, outbox);
+    }
+
+    /// All that a connection was to be sent this turn is with the driver.
+    fn leave_behind(&mut self, slot: Slot) {
+        let queue = self.connection_mut(slot).and_then(|c| c.queue.take());
+        if let Some(queue) = queue {
             self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
@@ -247,23 +267,29 @@ impl<A: App> Core<A> {
             None => lane.log.head(),
         });
         self.barriers.ping_sent(slot);
-        self.block(slot, rest, outbox);
     }
 
     fn block(&mut self, slot: Slot, bytes: Vec<u8>, outbox: &mut impl Outbox<A>) {
+        if self.connection(slot).is_none() {
+            return;
+        }
+        self.mark_blocked(slot, bytes.len());
+        outbox.send_owned(slot, bytes);
+        self.watch_backpressure(slot, outbox);
+    }
+
+    fn mark_blocked(&mut self, slot: Slot, bytes: usize) {
         let second = self.now.seconds();
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         // Never more than the driver sends at once, which is less than 4 GiB.
-        connection.in_flight_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        connection.in_flight_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.held.in_flight += u64::from(connection.in_flight_bytes);
         connection.marks.blocked = true;
         connection.marks.drain = true;
         connection.written_s = second;
-        outbox.send_owned(slot, bytes);
         self.schedule(slot);
-        self.watch_backpressure(slot, outbox);
     }
 
     /// The peer has taken something: its time for taking the next begins anew.

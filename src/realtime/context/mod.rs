@@ -111,6 +111,22 @@ impl<'a> Ctx<'a> {
         &self.state.desk.options
     }
 
+    /// Who is let in.
+    pub(super) fn gate(&self) -> std::sync::Arc<crate::auth::Gate> {
+        self.state.desk.gate.clone()
+    }
+
+    /// Whether the connection's user is known by a token or a session.
+    pub(super) fn is_known(&mut self) -> bool {
+        self.session()
+            .is_some_and(|session| session.known.is_some())
+    }
+
+    /// What handlers share, and the core.
+    pub(super) fn parts(&mut self) -> (&mut State, &mut Context<'a, Realtime>) {
+        (self.state, &mut self.context)
+    }
+
     pub(super) fn namespaces(&self) -> &Namespaces {
         &self.state.desk.namespaces
     }

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::mail::Letter;
-use super::options::Create;
+use super::options::{Create, Namespaces};
 use super::outlet::Outlet;
 use super::post::{Post, Source};
 use super::protocol::Rejection;
@@ -143,6 +143,13 @@ impl Totals {
 }
 
 impl Rooms {
+    /// Finds every room's namespace anew.
+    pub(super) fn find_namespaces(&mut self, namespaces: &Namespaces) {
+        for (room, state) in &mut self.rooms {
+            state.namespace = namespaces.place(room.name());
+        }
+    }
+
     pub(super) fn stats(&self) -> Stats {
         // Kept up with every change, for there may be as many rooms as connections.
         let Totals {
