@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
+use campanile::server::MemoryOptions;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
 use campanile::{Server, ServerHandle, StartError};
@@ -61,7 +62,8 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         .options(core_options(config))
         .shards(config.server.shards)
         .sockets_per_shard_max(config.server.max_connections_per_shard)
-        .drain(config.shutdown.drain);
+        .drain(config.shutdown.drain)
+        .memory(memory_options(config));
     for address in &config.server.listen {
         server = server.listen(address);
     }
@@ -114,6 +116,16 @@ fn admin_router(handle: ServerHandle<Realtime>) -> Router {
     Router::new().route("/healthz", axum::routing::get(health))
 }
 
+fn memory_options(config: &Config) -> MemoryOptions {
+    let limits = &config.limits;
+    MemoryOptions {
+        limit: limits.memory_limit as u64,
+        soft: f64::from(limits.memory_soft) / 100.0,
+        hard: f64::from(limits.memory_hard) / 100.0,
+        ..MemoryOptions::default()
+    }
+}
+
 pub(super) fn core_options(config: &Config) -> Options {
     let (heartbeat, limits) = (&config.heartbeat, &config.limits);
     Options {
@@ -141,6 +153,7 @@ pub(super) fn core_options(config: &Config) -> Options {
             bytes_min: config.compression.min_size,
             level: config.compression.level,
         }),
+        slow_turn: config.log.slow_turn,
         ..Options::default()
     }
 }
