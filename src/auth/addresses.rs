@@ -19,6 +19,8 @@ const PIECES: usize = 64;
 const PIECE_MAX: usize = ADDRESSES_MAX / PIECES;
 /// A piece is not searched for what can be forgotten before it has this many.
 const SWEEP_FROM: usize = 64;
+/// A full piece is searched at most once in this time, microseconds.
+const SWEEP_PAUSE_US: u64 = 1_000_000;
 
 /// Limits of one address. Zero: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,9 @@ struct Piece {
     entries: HashMap<u64, Entry>,
     /// At this size, what can be forgotten is looked for.
     sweep_at: usize,
+    /// And not before this time, in microseconds: a full piece with nothing to forget would be
+    /// searched for each newcomer.
+    sweep_after_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +82,7 @@ impl Default for Piece {
         Self {
             entries: HashMap::new(),
             sweep_at: SWEEP_FROM,
+            sweep_after_us: 0,
         }
     }
 }
@@ -160,10 +166,14 @@ impl Addresses {
     }
 
     fn piece(&self, key: u64) -> MutexGuard<'_, Piece> {
-        // The last bits of an IPv4 address, the last of a /64: those that differ most.
-        let spread = key ^ key >> 6 ^ key >> 12;
-        lock(&self.pieces[usize::try_from(spread % PIECES as u64).expect("below PIECES")])
+        lock(&self.pieces[piece_of(key)])
     }
+}
+
+/// Where a key lies: by the last bits of an IPv4 address, the last of a /64, which differ most.
+fn piece_of(key: u64) -> usize {
+    let spread = key ^ key >> 6 ^ key >> 12;
+    usize::try_from(spread % PIECES as u64).expect("below PIECES")
 }
 
 fn lock(piece: &Mutex<Piece>) -> MutexGuard<'_, Piece> {
@@ -174,11 +184,13 @@ fn lock(piece: &Mutex<Piece>) -> MutexGuard<'_, Piece> {
 impl Piece {
     /// Whether there is room for one more, once those are forgotten who are gone.
     fn has_room(&mut self, now_us: u64) -> bool {
-        if self.entries.len() >= self.sweep_at {
+        let is_due = self.entries.len() < PIECE_MAX || now_us >= self.sweep_after_us;
+        if self.entries.len() >= self.sweep_at && is_due {
             self.entries
                 .retain(|_, entry| entry.open > 0 || entry.due_us > now_us);
             // Twice as many may come before the next look, so that looking costs little each.
             self.sweep_at = (self.entries.len() * 2).clamp(SWEEP_FROM, PIECE_MAX);
+            self.sweep_after_us = now_us.saturating_add(SWEEP_PAUSE_US);
         }
         self.entries.len() < PIECE_MAX
     }
@@ -323,10 +335,28 @@ mod tests {
             "{}",
             addresses.len()
         );
-        let full: Vec<_> = (0..2 * ADDRESSES_MAX as u32).map(|n| enter(n, 0)).collect();
-        assert!(full.iter().all(Result::is_ok));
-        assert!(addresses.len() <= ADDRESSES_MAX);
-        assert!(addresses.uncounted() >= ADDRESSES_MAX as u64);
+    }
+
+    #[test]
+    fn who_comes_when_a_piece_is_full_is_let_in_uncounted() {
+        let addresses = addresses(1, 1, 0);
+        let enter = |n: u32, ms| addresses.enter(IpAddr::V4(Ipv4Addr::from_bits(n)), at(ms));
+        let of_one_piece = (0..).filter(|n| piece_of(u64::from(*n)) == 0);
+        let open: Vec<_> = of_one_piece
+            .take(PIECE_MAX + 10)
+            .map(|n| enter(n, 0).unwrap())
+            .collect();
+        assert_eq!((addresses.len(), addresses.uncounted()), (PIECE_MAX, 10));
+        let others = enter(1, 0).unwrap();
+        assert_eq!(addresses.len(), PIECE_MAX + 1, "the other pieces have room");
+        drop((open, others));
+        drop(enter(0, 10_000).unwrap());
+        let last = (0..)
+            .filter(|n| piece_of(u64::from(*n)) == 0)
+            .nth(PIECE_MAX + 10)
+            .unwrap();
+        drop(enter(last, 10_000).unwrap());
+        assert_eq!(addresses.uncounted(), 10, "there is room again");
     }
 
     #[test]

@@ -26,7 +26,8 @@ const CACHED_TOKENS: usize = 32_768;
 /// Says who sends a request or a token.
 ///
 /// Methods take the time as unix seconds. All of them are quick and none waits: what must wait is a
-/// [`Verdict::Later`].
+/// [`Verdict::Later`]. A clone is the same authenticator.
+#[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
 struct Inner {

@@ -11,7 +11,7 @@ use super::authenticator::Authenticator;
 use super::origin::{OriginRuleError, OriginRules, Own};
 use super::presented::Presented;
 use super::proxies::{NetworkError, TrustedProxies};
-use crate::http::{BadRequest, Refusal};
+use crate::http::Refusal;
 use crate::time::Now;
 
 /// Which requests must name the page that they are from.
@@ -198,16 +198,29 @@ impl Gate {
             OriginRequired::Always => true,
             OriginRequired::Never => false,
         };
-        let origin = request.header("origin").map_err(BadRequest::from)?;
+        let origin = request.header("origin")?;
         rules.origins.check(origin, visitor.own(), is_required)?;
         Ok(origin.is_some())
     }
 
-    /// What an answer tells the page of a request of another origin: see [`OriginRules::cors`].
-    pub fn cors(&self, origin: &str, visitor: &Visitor) -> Option<(String, bool)> {
+    /// Checks the page that a plain HTTP request is from, which need not name one. Whether it does.
+    ///
+    /// Errors: 403 `forbidden`; 400 for two origins.
+    pub fn check_page(&self, request: &impl Presented, visitor: &Visitor) -> Result<bool, Refusal> {
+        let origin = request.header("origin")?;
+        self.rules
+            .load()
+            .origins
+            .check(origin, visitor.own(), false)?;
+        Ok(origin.is_some())
+    }
+
+    /// Whether a page of an origin may read what a plain HTTP request is answered, and if so whether it
+    /// may ask with its cookies: see [`OriginRules::cors`].
+    pub fn cors(&self, origin: &str, visitor: &Visitor) -> Option<bool> {
         let rules = self.rules.load();
         let allowed = rules.origins.cors(origin, visitor.own())?;
-        Some((allowed.value.to_owned(), allowed.allows_credentials))
+        Some(allowed.allows_credentials)
     }
 }
 

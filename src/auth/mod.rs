@@ -145,3 +145,6 @@ impl fmt::Debug for Verdict {
 /// Who it is, once another server has answered. Bounded in time by the options' time-outs and in
 /// number; it can be dropped at any time, and is polled on the service thread.
 pub type Pending = Pin<Box<dyn Future<Output = Result<Identity, AuthError>> + Send>>;
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,10 @@
 //! Exit codes: 0 done, 1 the start failed or a check of `doctor` did, 2 wrong use or configuration.
 
 mod chat_page;
+mod check_token;
 mod doctor;
 mod files;
+mod gen_token;
 mod health;
 mod load;
 mod logging;
@@ -13,6 +15,7 @@ mod realtime_options;
 mod reload;
 mod serve;
 mod sources;
+mod token_keys;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -56,6 +59,10 @@ enum Command {
     Doctor,
     /// Ask a running server whether it is well: prints "ok", or why not and exits 1
     Health(health::HealthArgs),
+    /// Make a token for a user, signed with a key of yours
+    GenToken(gen_token::GenTokenArgs),
+    /// Say whose a token is, or why it is refused (exit code 1)
+    CheckToken(check_token::CheckTokenArgs),
     /// Put a WebSocket server under load, check all that it answers, and measure it
     Load(Box<load::LoadArgs>),
 }
@@ -106,6 +113,8 @@ pub(crate) fn main() -> ExitCode {
         Command::DefaultConfig(_) => print(&config::default_toml()),
         Command::Doctor => doctor::run(),
         Command::Health(args) => health::run(&args),
+        Command::GenToken(args) => gen_token::run(&args),
+        Command::CheckToken(args) => check_token::run(&args),
         Command::Load(args) => load::run(&args),
     }
 }

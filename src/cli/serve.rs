@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use campanile::api::{self, ApiOptions, State};
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
 use campanile::server::MemoryOptions;
@@ -28,6 +29,8 @@ enum ServeError {
     Server(#[from] StartError),
     #[error("{0} (store.path)")]
     Store(#[from] OpenError),
+    #[error("{0} (store.path)")]
+    Pairings(#[from] OpenPairingsError),
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
@@ -53,7 +56,7 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         }
         None => (None, None),
     };
-    let of_shards = store.clone();
+    let (of_shards, of_api) = (store.clone(), store.clone());
     let application = move |_shard| match &of_shards {
         Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
         None => Realtime::new(Arc::clone(&realtime)),
@@ -68,7 +71,15 @@ fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError>
         server = server.listen(address);
     }
     if *origin == Origin::Development {
-        server = server.router(super::chat_page::router());
+        server = server.router_with(|handle| {
+            let options = ApiOptions {
+                development: true,
+                ..ApiOptions::default()
+            };
+            let mut state = State::new(handle, options);
+            state.store = of_api;
+            api::router(state).merge(super::chat_page::router())
+        });
     }
     let server = server.admin(&config.server.admin_listen, admin_router);
     let running = server.start()?;

@@ -218,11 +218,18 @@ impl<T> Slab<T> {
 
     /// The indices in use, ascending.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
+        self.indices_from(0)
+    }
+
+    /// The indices in use from `from` on, ascending.
+    pub fn indices_from(&self, from: u32) -> impl Iterator<Item = u32> + '_ {
         let chunks = (0u32..).step_by(CHUNK as usize).zip(&self.chunks);
-        chunks.flat_map(|(first, chunk)| {
+        let chunks = chunks.skip(chunk_of(from));
+        let indices = chunks.flat_map(|(first, chunk)| {
             let entries = (first..).zip(&chunk.entries);
             entries.filter_map(|(index, entry)| entry.value().map(|_| index))
-        })
+        });
+        indices.skip_while(move |&index| index < from)
     }
 
     fn entry(&self, index: u32) -> Option<&Entry<T>> {

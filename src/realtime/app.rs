@@ -27,7 +27,7 @@ const SWEPT_USERS: usize = 4096;
 /// Rooms, presence and typed messages: one instance per shard.
 #[derive(Debug)]
 pub struct Realtime {
-    registry: Registry,
+    pub(super) registry: Registry,
     pub(super) state: State,
 }
 
@@ -352,6 +352,9 @@ impl App for Realtime {
     }
 
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Mail) {
-        self.state.receive(context, mail.0);
+        match mail.0 {
+            Letter::Outside(errand) => self.run_errand(context, *errand),
+            letter => self.state.receive(context, letter),
+        }
     }
 }

@@ -59,12 +59,14 @@ mod content;
 mod context;
 mod deliver;
 mod entry;
+mod external;
 pub mod handlers;
 mod identity;
 mod lasting;
 mod mail;
 mod options;
 mod outlet;
+mod overview;
 mod post;
 pub mod protocol;
 mod rate;
@@ -83,12 +85,14 @@ pub use crate::who::{Roles, Standing, UnknownWho, Who};
 pub use app::Realtime;
 pub use content::{ContentFilter, ContentOptions, ControlCharacters, Verdict};
 pub use context::{Ctx, Exclude};
+pub use external::{Answer, Answered, Asking, Errand, Said};
 pub use mail::Mail;
 pub use options::{
     Create, DeliveryOptions, DeliveryProof, HistoryOptions, LimitOptions, Namespace, Namespaces,
     PlainText, PresenceOptions, RealtimeOptions, RetentionOptions, Route,
 };
+pub use overview::{ConnectionView, UserView, UsersPage};
 pub use registry::{Handler, HandlerError, Registry};
-pub use rooms::{Member, Members, Room, RoomCtx};
+pub use rooms::{Changes as RoomChanges, Member, Members, Room, RoomCtx};
 pub use session::Session;
 pub use state::{Counts, NoStore, Stats};

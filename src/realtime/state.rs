@@ -32,7 +32,7 @@ pub struct Stats {
 }
 
 /// What one shard's instance has counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Messages refused for the sender's fault, for whatever reason.
     pub refused: u64,

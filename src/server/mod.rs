@@ -160,7 +160,9 @@ where
         self.router_with(|_| router)
     }
 
-    /// Like [`router`](Server::router), for handlers that publish, send or ask for statistics.
+    /// Like [`router`](Server::router), for handlers that publish, send or ask for statistics. `router`
+    /// is called within the tokio runtime of the service thread: what it spawns goes on there as long as
+    /// the server runs.
     #[must_use]
     pub fn router_with(
         mut self,
@@ -232,15 +234,17 @@ where
         let memory = self.memory.watch().map_err(StartError::Memory)?;
         let handle = ServerHandle::new(Arc::clone(&shared), reach, memory.gauge());
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
-        let router = (self.router)(handle.clone());
-        let admin = Admin {
-            listeners: admin_listeners,
-            router: (self.admin_router)(handle.clone()),
+        let (router, admin_router, of_routers) = (self.router, self.admin_router, handle.clone());
+        let routers = move || {
+            let admin = Admin {
+                listeners: admin_listeners,
+                router: admin_router(of_routers.clone()),
+            };
+            (router(of_routers), admin)
         };
         let mailer = handle.clone();
         let service = Service::start(
-            router,
-            admin,
+            routers,
             move |shard, mail| mailer.reach().mail(shard, mail),
             requests,
         )

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod fetch;
 mod http;
 mod tls_stream;
 
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub(crate) use admin::{Admin, listen as listen_admin};
+pub use fetch::{HttpFetch, NoHttpClient, keep_keys_fresh};
 
 use crate::id::ShardId;
 use crate::ring;
@@ -59,18 +61,21 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the thread. `mail` mails a shard, or gives the mail back if the shard is busy.
+    /// Starts the thread. `router` is made within its runtime, so that it may spawn what goes on beside
+    /// the requests; `mail` mails a shard, or gives the mail back if the shard is busy.
     ///
     /// Errors: no thread, or no runtime on it.
     pub(crate) fn start<A: App>(
-        router: Router,
-        admin: Admin,
+        routers: impl FnOnce() -> (Router, Admin),
         mail: impl MailShard<A>,
         requests: mpsc::Receiver<ServiceMail<A>>,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stopping, stopped) = watch::channel(false);
+        let context = runtime.enter();
+        let (router, admin) = routers();
+        drop(context);
         let thread = std::thread::Builder::new()
             .name("service".into())
             .spawn(move || runtime.block_on(serve(router, admin, mail, requests, stopped)))?;

@@ -56,6 +56,11 @@ impl<A: App> Context<'_, A> {
         self.core.set_options(options);
     }
 
+    /// The same shard, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Context<'_, A> {
+        Context { core: self.core }
+    }
+
     /// The clocks, read once a turn.
     pub fn now(&self) -> Now {
         self.core.now
@@ -249,6 +254,26 @@ impl<A: App> Context<'_, A> {
             .filter(|&slot| core.in_phase(slot, Phase::Open))
             .map(|slot| core.id(slot))
             .collect()
+    }
+
+    /// The open connections of this shard whose slots are `first` or later, by slot. Costs a look at
+    /// each slot in use on the way.
+    pub fn connections_from(&self, first: Slot) -> impl Iterator<Item = ConnectionId> + '_ {
+        let core = &*self.core;
+        let slots = core.connections.indices_from(first.0).map(Slot);
+        slots
+            .filter(|&slot| core.in_phase(slot, Phase::Open))
+            .map(|slot| core.id(slot))
+    }
+
+    /// Whether a connection of this shard is the oldest of its user's.
+    pub fn is_oldest(&self, connection: ConnectionId) -> bool {
+        let core = &*self.core;
+        let Some(slot) = core.resolve(connection) else {
+            return false;
+        };
+        let user = core.connection(slot).and_then(|c| c.user.as_ref());
+        user.is_some_and(|user| core.users.find(user, &core.connections) == Some(slot))
     }
 
     /// Subscribers of a topic on this shard.

@@ -1,4 +1,4 @@
-//! The store of persistent rooms: SQLite behind one thread, a bounded queue before it, and a reply
+//! The store of persistent rooms and of pairings: SQLite behind one thread, a bounded queue before it, and a reply
 //! for each request once it is committed.
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //!               └────────── a little pruning in between ◄───────────┘
 //! ```
 //!
-//! It stores rooms, messages, members and marks, and knows what none of them mean: texts are opaque,
+//! It stores rooms, messages, members, marks and pairings, and knows what none of them mean: texts are opaque,
 //! time is told by who asks. `docs/STORE.md` has the guarantees and what a full or slow disk does.
 #![forbid(unsafe_code)]
 
@@ -327,6 +327,30 @@ impl Store {
             tables.set_time(unix_ms);
             Ok(())
         })
+    }
+
+    /// Keeps pairings, in place of what was kept under the same identifiers, and forgets others: all of
+    /// it or nothing. Forgetting what is not there is no error.
+    pub fn put_pairings(
+        &self,
+        records: Vec<(u128, String)>,
+        forgotten: Vec<u128>,
+    ) -> Result<Reply<()>, StoreBusy> {
+        let of_record = |(_, record): &(u128, String)| size_of::<u128>() + record.len();
+        let bytes = records.iter().map(of_record).sum::<usize>();
+        let bytes = bytes + size_of_val(&forgotten[..]);
+        self.request(Kind::Write, bytes, move |tables| {
+            tables.put_pairings(&records, &forgotten)
+        })
+    }
+
+    /// Pairings with an identifier above `after`, sorted by it: at most `limit` and [`PAGE_MAX`].
+    pub fn pairings(
+        &self,
+        after: Option<u128>,
+        limit: u32,
+    ) -> Result<Reply<Vec<(u128, String)>>, StoreBusy> {
+        self.request(Kind::Read, 0, move |tables| tables.pairings(after, limit))
     }
 
     /// Queues a request with so many bytes of text.

@@ -524,7 +524,7 @@ fn a_file_of_a_later_release_is_left_alone() {
             error,
             OpenError::TooNew {
                 version: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -566,4 +566,47 @@ fn handles_are_shared_between_threads() {
     let mut offsets_seen = offsets_seen.lock().unwrap();
     offsets_seen.sort_unstable();
     assert!(offsets_seen.iter().copied().eq(1..=200));
+}
+
+fn pairings(store: &Store, after: Option<u128>, limit: u32) -> Vec<(u128, String)> {
+    store.pairings(after, limit).unwrap().wait().unwrap()
+}
+
+#[test]
+fn pairings_are_replaced_forgotten_and_read_in_pages() {
+    let scratch = Scratch::new();
+    let (store, thread) = open(&scratch.options());
+    let put = |records: &[(u128, &str)], forgotten: &[u128]| {
+        let records = records.iter().map(|&(id, record)| (id, record.to_owned()));
+        let reply = store.put_pairings(records.collect(), forgotten.to_vec());
+        reply.unwrap().wait().unwrap();
+    };
+    put(&[(1, "a"), (u128::MAX, "c"), (1 << 64, "b")], &[]);
+    put(&[(1, "again")], &[1 << 64, 77]);
+    put(&[(3, "d")], &[3]);
+    thread.stop();
+    let (store, _thread) = open(&scratch.options());
+    let all = [(1, "again".to_owned()), (u128::MAX, "c".to_owned())];
+    assert_eq!(pairings(&store, None, PAGE_MAX), all);
+    assert_eq!(pairings(&store, None, 1), all[..1]);
+    assert_eq!(pairings(&store, Some(1), PAGE_MAX), all[1..]);
+}
+
+#[test]
+fn a_file_of_the_first_version_gets_the_newer_tables_and_keeps_its_rooms() {
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.path()).unwrap();
+    let path = scratch.path().join("campanile.sqlite3");
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection
+        .execute_batch(include_str!("tables/schema.sql"))
+        .unwrap();
+    let room = "INSERT INTO rooms (key, name, epoch, meta) VALUES (1, 'old', 'e', '{}');
+        INSERT INTO heads (room) VALUES (1)";
+    connection.execute_batch(room).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let (store, _thread) = open(&scratch.options());
+    assert!(store.room("old", 0, 0).unwrap().wait().unwrap().is_some());
+    assert_eq!(pairings(&store, None, PAGE_MAX), []);
 }

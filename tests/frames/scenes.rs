@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use campanile::realtime::LimitOptions;
+use campanile::id::UserId;
+use campanile::pairing::{Change, Draft, Outcome, PairingOptions, Pairings, RANDOM_BYTES};
 use campanile::realtime::protocol::Profile;
+use campanile::realtime::{LimitOptions, Mail};
 use serde_json::{Value, json};
 
 use super::stage::Player;
@@ -23,6 +25,7 @@ pub(crate) fn perform() -> (Vec<Frame>, Vec<u16>) {
         slow,
         sent_away,
         batches,
+        pairing,
     ];
     let (mut frames, mut closes) = (Vec::new(), Vec::new());
     for profile in Profile::ALL {
@@ -396,4 +399,51 @@ fn batches(profile: Profile) -> Stage {
     let pings: Vec<Value> = (0..3).map(|id| json!({"type": "ping", "id": id})).collect();
     ann.send(json!(pings));
     stage
+}
+
+/// A pairing for whoever has the code, which is given up, and one for a player, who joins.
+fn pairing(profile: Profile) -> Stage {
+    let mut stage = Stage::new(profile);
+    let (ann, bob) = (UserId::from("42"), UserId::from("bob"));
+    for player in [&ann, &bob] {
+        stage.enter(player, "");
+    }
+    let now_ms = stage.server.unix_ms();
+    let mut pairings = Pairings::new(PairingOptions::default());
+    let drafts = [
+        Draft::default(),
+        Draft {
+            target: Some(bob.clone()),
+            name: Some("Friday's game".into()),
+            ..Draft::default()
+        },
+    ];
+    for (number, draft) in (0..).zip(drafts) {
+        let has_target = draft.target.is_some();
+        // Of which the code of the document's example is made.
+        let random: [u8; RANDOM_BYTES] =
+            std::array::from_fn(|at| [17, 5, 21, 0, 30, 20][(at + 2 + number) % 6]);
+        let made = pairings.create(&ann, draft, &random, now_ms);
+        let made = made.expect("a pairing");
+        let id = made.pairing.id;
+        tell(&stage, &mut pairings, &made);
+        let outcome = match has_target {
+            true => pairings.join(&bob, id, now_ms),
+            false => pairings.expire(&ann, id, now_ms),
+        };
+        let Ok(Outcome::Changed(change)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        tell(&stage, &mut pairings, &change);
+    }
+    stage
+}
+
+fn tell(stage: &Stage, pairings: &mut Pairings, change: &Change) {
+    pairings.apply(change);
+    for telling in change.tellings() {
+        let mail = Mail::send_to_user(&telling.player, telling.message_type, &telling.payload);
+        let home = stage.server.home(&telling.player);
+        stage.server.mail(home, mail.expect("an object"));
+    }
 }

@@ -51,7 +51,7 @@ use super::mail::Letter;
 use super::options::{Create, Namespaces};
 use super::outlet::Outlet;
 use super::post::{Post, Source};
-use super::protocol::Rejection;
+use super::protocol::{MessageId, Rejection};
 use super::state::Stats;
 use crate::limits::TOPIC_BYTES_MAX;
 use agenda::Agenda;
@@ -62,10 +62,14 @@ pub(super) use history::Dated;
 pub(crate) use inspect::RoomView;
 pub(super) use listing::Listing;
 pub use members::{Member, Members};
-pub(super) use meta::{Changes, Spec};
+pub use meta::Changes;
+pub(super) use meta::Spec;
 pub(super) use powers::{ADMIN, Mark, Page, Question};
 pub use room_ctx::RoomCtx;
 pub(super) use storage::{Loaded, Stored};
+
+/// By how much the store may date a message later than its identifier says, milliseconds.
+const REDATED_MS: u64 = 60_000;
 
 /// A room's name, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +184,21 @@ impl Rooms {
         state.map_or_else(Members::default, |state| state.members(limit))
     }
 
+    /// The room of a message that is in memory here. Looks into each room whose messages reach as far
+    /// back as the message's own time.
+    pub(super) fn room_of(&self, message: MessageId) -> Option<Room> {
+        let sent_ms = message.unix_ms();
+        let mut rooms = self.rooms.iter();
+        let found = rooms.find(|(_, state)| {
+            let window = state.window();
+            let oldest = window.oldest().and_then(|oldest| window.get(oldest));
+            // The store dates a message anew, after a clock that went back.
+            let is_old_enough = oldest.is_some_and(|oldest| oldest.unix_ms <= sent_ms + REDATED_MS);
+            is_old_enough && window.rfind(|record| record.id == message).is_some()
+        });
+        found.map(|(room, _)| room.clone())
+    }
+
     /// Gives a message its place in a room's order.
     pub(super) fn post(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) {
         if let Some(state) = self.rooms.get_mut(room) {
@@ -231,7 +250,7 @@ impl Rooms {
                 Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {
                     return false;
                 }
-                Source::Client { .. } | Source::Handler { .. } | Source::Server => None,
+                Source::Client { .. } | Source::Handler { .. } | Source::Server { .. } => None,
             },
             Letter::Run { .. } if is_on_demand => None,
             Letter::Ask { question, .. } if namespace.persist || question.makes_room() => None,

@@ -2,6 +2,7 @@
 
 mod members;
 mod messages;
+mod pairings;
 mod pruning;
 mod rooms;
 
@@ -24,7 +25,7 @@ const FILE: &str = "campanile.sqlite3";
 /// database would give up the locks that SQLite holds on it.
 const LOCK_FILE: &str = "lock";
 /// The steps from an empty file to the newest version, which is their number.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 /// How long to wait for another process that reads or copies the file, before failing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a page of the file; SQLite's own default, fixed here because limits are counted in it.
