@@ -91,12 +91,16 @@ pub fn router(state: State) -> Router {
     let (routes, openapi) = documented().split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
     let routes = routes.route_layer(once);
-    layered(routes.merge(documents::routes(&openapi)), state)
+    let probes = health::Probes::new(state.server.clone(), state.store.clone());
+    let others = documents::routes(&openapi).merge(health::routes(probes));
+    layered(routes.merge(others), state)
 }
 
 /// The API for the listener of operators.
 pub fn admin_router(state: State) -> Router {
-    router(state)
+    let (server, store) = (state.server.clone(), state.store.clone());
+    let exposition = metrics::Exposition::new(server, store);
+    router(state).merge(metrics::routes(exposition))
 }
 
 /// With what belongs around every route: an identifier and the body of every error, a bounded time, what
