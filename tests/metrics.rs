@@ -16,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use campanile::api::health::{self, Probes};
 use campanile::api::metrics::{self, Exposition};
+use campanile::api::{self, ApiOptions, State};
 use campanile::id::ShardId;
 use campanile::realtime::protocol::Message;
 use campanile::realtime::{Ctx, Handler, HandlerError, Realtime, RealtimeOptions};
@@ -231,6 +232,31 @@ fn a_scrape_tells_what_has_happened() {
         assert!(sum(&scrape, name, label) > 0.0, "{name} {label}\n{scrape}");
     }
     assert!(sum(&scrape, "campanile_handler_seconds_sum", "nap") >= 0.06);
+}
+
+#[test]
+fn health_is_for_everybody_and_metrics_are_for_the_admin_listener() {
+    for (is_admin, status) in [(false, 404), (true, 200)] {
+        let server = Server::new(|_| Realtime::new(RealtimeOptions::default())).shards(1);
+        let site = Site::start(server.router_with(move |handle| {
+            let state = State::new(handle, ApiOptions::default());
+            match is_admin {
+                true => api::admin_router(state),
+                false => api::router(state),
+            }
+        }));
+        for (path, expected) in [
+            ("/healthz", 200),
+            ("/readyz", 200),
+            ("/startupz", 200),
+            ("/metrics", status),
+        ] {
+            let mut raw = Raw::connect(site.address);
+            raw.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+            let response = raw.response();
+            assert_eq!(response.status, expected, "{path}: {}", response.body);
+        }
+    }
 }
 
 #[test]

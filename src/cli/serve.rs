@@ -144,7 +144,6 @@ pub(super) fn core_options(config: &Config) -> Options {
         },
         queue_bytes_max: limits.queue_bytes,
         topic_window_bytes: limits.topic_window_bytes as u64,
-        slow_turn: config.log.slow_turn,
         slow_policy: match config.messaging.slow_policy {
             SlowPolicy::Gap => shard::SlowPolicy::Gap,
             SlowPolicy::Latest => shard::SlowPolicy::Latest,
@@ -154,6 +153,7 @@ pub(super) fn core_options(config: &Config) -> Options {
             bytes_min: config.compression.min_size,
             level: config.compression.level,
         }),
+        slow_turn: config.log.slow_turn,
         ..Options::default()
     }
 }

@@ -111,8 +111,9 @@ fn bucket(ns: u64) -> usize {
         return BUCKETS - 1;
     }
     // The two bits below the highest say in which quarter of the power it lies.
-    let part = (ns >> (power - PARTS.ilog2())) & u64::from(PARTS - 1);
-    1 + ((power - FIRST) * PARTS) as usize + part as usize
+    let quarters = usize::try_from(ns >> (power - PARTS.ilog2())).expect("three bits");
+    let part = quarters & (PARTS as usize - 1);
+    1 + ((power - FIRST) * PARTS) as usize + part
 }
 
 /// The smallest duration that lies beyond a bucket.

@@ -2,8 +2,8 @@
 //!
 //! What is read is what the process would be killed for. If a cgroup limits it (version 2, its own or
 //! one above), that is the group's memory without the cache of files, which the kernel drops before it
-//! kills: so do Kubernetes and its like reckon, and it includes what sockets hold in the kernel. Else
-//! it is the process's resident memory, against a limit that was set or all memory of the machine.
+//! kills; it includes what sockets hold in the kernel. Else it is the process's resident memory, against
+//! a limit that was set or all memory of the machine.
 
 use std::fs;
 use std::io;
@@ -45,7 +45,7 @@ impl Default for MemoryOptions {
         Self {
             limit: 0,
             soft: 0.8,
-            hard: 0.95,
+            hard: 0.9,
             used: MemoryUse::Measured,
         }
     }
@@ -222,7 +222,7 @@ impl Source {
             Self::Resident => resident(&fs::read_to_string("/proc/self/status")?),
             Self::Cgroup(folder) => {
                 let current = fs::read_to_string(folder.join("memory.current"))?;
-                working_set(&current, &fs::read_to_string(folder.join("memory.stat"))?)
+                uncached(&current, &fs::read_to_string(folder.join("memory.stat"))?)
             }
             Self::Set(used) => Ok(used.load(Ordering::Relaxed)),
         }
@@ -254,14 +254,15 @@ fn machine_memory() -> io::Result<u64> {
     Ok(kib * 1024)
 }
 
-/// A group's memory without the file cache that is not in use, bytes.
-fn working_set(current: &str, stat: &str) -> io::Result<u64> {
+/// A group's memory without the cache of files, bytes.
+fn uncached(current: &str, stat: &str) -> io::Result<u64> {
     let current: u64 = current
         .trim()
         .parse()
         .map_err(|_| unreadable("memory.current"))?;
-    let inactive = number(stat, "inactive_file").ok_or_else(|| unreadable("memory.stat"))?;
-    Ok(current.saturating_sub(inactive))
+    let cached = |name| number(stat, name).ok_or_else(|| unreadable("memory.stat"));
+    let cache = cached("inactive_file")? + cached("active_file")?;
+    Ok(current.saturating_sub(cache))
 }
 
 /// Of the cgroup that `/proc/self/cgroup` names and those above it the one with the lowest limit:
@@ -291,9 +292,9 @@ mod tests {
         assert_eq!(resident(status).unwrap(), 2 << 20);
         assert!(resident("Name:\tx\n").is_err());
         let stat = "anon 700\nfile 250\ninactive_anon 9\ninactive_file 200\nactive_file 50\n";
-        assert_eq!(working_set("1000\n", stat).unwrap(), 800);
-        assert_eq!(working_set("100\n", stat).unwrap(), 0);
-        assert!(working_set("max\n", stat).is_err() && working_set("1\n", "anon 1\n").is_err());
+        assert_eq!(uncached("1000\n", stat).unwrap(), 750);
+        assert_eq!(uncached("100\n", stat).unwrap(), 0);
+        assert!(uncached("max\n", stat).is_err() && uncached("1\n", "anon 1\n").is_err());
         assert!(machine_memory().unwrap() > 1 << 20);
         assert!(Source::Resident.read().unwrap() > 1 << 20);
     }

@@ -21,6 +21,7 @@ mod error;
 mod handle;
 mod listen;
 mod memory;
+mod slow_turns;
 mod transport;
 mod worker;
 

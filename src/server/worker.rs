@@ -9,6 +9,7 @@ use core_affinity::CoreId;
 
 use super::ToService;
 use super::listen::Listen;
+use super::slow_turns::SlowTurns;
 use super::transport::{Arrived, End, Sealer, Transports};
 use crate::id::{ShardId, Slot};
 use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
@@ -16,9 +17,7 @@ use crate::mesh::Endpoint;
 use crate::metrics::{Counters, Part};
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
-use crate::shard::{
-    App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink, SlowTurn,
-};
+use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
 use crate::time::{Clock, Now, Stopwatch};
 use crate::tls::Passage;
 
@@ -200,8 +199,7 @@ impl<A: App> Worker<A> {
             drain: self.drain,
             drain_ends_ms: None,
             held: Vec::new(),
-            warned_s: None,
-            unwarned: 0,
+            slow_turns: SlowTurns::default(),
         };
         turns.run()
     }
@@ -225,9 +223,7 @@ struct Turns<A: App> {
     drain_ends_ms: Option<u64>,
     /// Completions read while looking for short sends, to be handled before others.
     held: Vec<Completion>,
-    /// The second of the last warning of a slow turn, and how many slow turns came after it.
-    warned_s: Option<u32>,
-    unwarned: u64,
+    slow_turns: SlowTurns,
 }
 
 impl<A: App> Turns<A> {
@@ -379,25 +375,9 @@ impl<A: App> Turns<A> {
         submitted.expect("a working ring does not refuse to be entered");
         driver.endpoint.unpark();
         if let Some(slow) = self.shard.end_turn(last, ended_ns) {
-            self.warn(&slow);
+            let (shard, second) = (self.driver.shard, self.now.seconds());
+            self.slow_turns.warn(shard, second, &slow);
         }
-    }
-
-    /// Warns of a slow turn, at most once a second; the next warning tells how many were left out.
-    fn warn(&mut self, slow: &SlowTurn) {
-        let second = self.now.seconds();
-        if self.warned_s == Some(second) {
-            self.unwarned += 1;
-            return;
-        }
-        let took = Duration::from_nanos(slow.took_ns);
-        let (part, part_took) = (&slow.part, Duration::from_nanos(slow.part_ns));
-        let others = std::mem::take(&mut self.unwarned);
-        self.warned_s = Some(second);
-        tracing::warn!(
-            shard = %self.driver.shard, ?took, part, ?part_took, others,
-            "a slow turn: nobody else on this shard was served meanwhile"
-        );
     }
 
     /// Handles the sends that were short, which come before all else, and ends the turn's sends.

@@ -243,7 +243,7 @@ mod tests {
     /// Over TLS with a certificate of its own authority: known to `client`, or not.
     async fn get_over_tls(is_known: bool) -> Result<Fetched, FetchError> {
         let own = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
-        let config = tokio_rustls::rustls::ServerConfig::builder()
+        let config = rustls::ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(
                 vec![own.cert.der().clone()],

@@ -1,5 +1,6 @@
 //! Which numbers are shown, under which names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::families::{Families, Labels, number};
 use super::{Process, Report, ShardReport, Source};
-use crate::metrics::{Counters, HANDLERS_MAX, Histogram, Tally};
+use crate::metrics::{Counters, Histogram, Tally};
 use crate::server::Answered;
 use crate::store::StoreStats;
 
@@ -216,14 +217,18 @@ fn core_counters(report: &Report, out: &mut Families<'_>) -> fmt::Result {
 }
 
 /// Samples of a tally, by `label`; those without a place of their own are `other`.
-fn tallied<K: ToString + PartialEq>(
-    tally: &Tally<K>,
-    label: &'static str,
-) -> impl Iterator<Item = (Labels, f64)> {
-    let own = tally.iter().map(|(key, count)| (key.to_string(), count));
-    let others = Some(tally.others()).filter(|&others| others > 0);
-    own.chain(others.map(|others| ("other".to_owned(), others)))
-        .map(move |(key, count)| (vec![(label, key)], number(count)))
+fn tallied<K: ToString + PartialEq>(tally: &Tally<K>, label: &'static str) -> Vec<(Labels, f64)> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (key, count) in tally.iter() {
+        counts.insert(key.to_string(), count);
+    }
+    if tally.others() > 0 {
+        *counts.entry("other".to_owned()).or_default() += tally.others();
+    }
+    let samples = counts.into_iter();
+    samples
+        .map(|(key, count)| (vec![(label, key)], number(count)))
+        .collect()
 }
 
 fn by_reason(report: &Report, out: &mut Families<'_>) -> fmt::Result {
@@ -257,14 +262,12 @@ fn times(report: &Report, out: &mut Families<'_>) -> fmt::Result {
     out.histogram("campanile_turn_seconds", help, turns)?;
 
     let mut handshakes = Histogram::default();
-    let mut handlers: Vec<Histogram> = Vec::new();
+    // By name: nothing says that all shards have the same handlers.
+    let mut handlers: BTreeMap<&str, Histogram> = BTreeMap::new();
     for shard in answers(report) {
         handshakes.merge(&shard.figures.handshakes);
-        for (handler, times) in shard.figures.handlers.iter().enumerate() {
-            if handler >= handlers.len() {
-                handlers.resize_with(handler + 1, Histogram::default);
-            }
-            handlers[handler].merge(times);
+        for (name, times) in shard.handler_times().filter(|(_, times)| times.count() > 0) {
+            handlers.entry(name).or_default().merge(times);
         }
     }
     let help = "From a socket's acceptance to its opening; to the millisecond.";
@@ -274,18 +277,8 @@ fn times(report: &Report, out: &mut Families<'_>) -> fmt::Result {
         [(Vec::new(), &handshakes)],
     )?;
     let help = "Handling a message on the shard where it came in, by its type.";
-    let seen = handlers
-        .iter()
-        .enumerate()
-        .filter(|(_, times)| times.count() > 0);
-    let samples = seen.map(|(handler, times)| {
-        let name = report
-            .handlers
-            .get(handler)
-            .filter(|_| handler < HANDLERS_MAX);
-        let name = name.map_or("other", |name| name).to_owned();
-        (vec![("handler", name)], times)
-    });
+    let samples = handlers.iter();
+    let samples = samples.map(|(name, times)| (vec![("handler", (*name).to_owned())], times));
     out.histogram("campanile_handler_seconds", help, samples)
 }
 
@@ -385,7 +378,9 @@ fn memory(report: &Report, out: &mut Families<'_>) -> fmt::Result {
     let shards = report.shards.iter().enumerate();
     let samples = shards.flat_map(|(shard, answered)| {
         let kinds = answered.iter().flat_map(|answered| {
-            let ShardReport { figures, realtime } = &answered.value;
+            let ShardReport {
+                figures, realtime, ..
+            } = &answered.value;
             let history = ("history", realtime.history_bytes as u64);
             figures.memory.iter().chain([history])
         });
@@ -508,6 +503,18 @@ fn process(process: &Process, out: &mut Families<'_>) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_series_is_shown_twice() {
+        let mut tally: Tally<Box<str>> = Tally::default();
+        tally.count("other");
+        (0..100).for_each(|n| tally.count(format!("reason-{n}").as_str()));
+        let samples = tallied(&tally, "reason");
+        let labels: std::collections::BTreeSet<_> = samples.iter().map(|(l, _)| l).collect();
+        assert_eq!(labels.len(), samples.len());
+        let counted: f64 = samples.iter().map(|(_, count)| count).sum();
+        assert!((counted - 101.0).abs() < f64::EPSILON);
+    }
 
     #[test]
     fn every_counter_of_the_core_is_shown_once() {

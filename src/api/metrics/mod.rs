@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::ServerHandle;
+use crate::metrics::Histogram;
 use crate::realtime::{Realtime, Stats};
 use crate::server::{Answered, MemoryReading};
 use crate::shard::Figures;
@@ -63,6 +64,16 @@ pub struct ShardReport {
     pub figures: Figures,
     /// Of the application.
     pub realtime: Stats,
+    /// The types of messages by their handlers' numbers: see [`Figures::handlers`].
+    pub handlers: Vec<Box<str>>,
+}
+
+impl ShardReport {
+    /// How long messages took to be handled, by type; `other` for those that share a number.
+    pub fn handler_times(&self) -> impl Iterator<Item = (&str, &Histogram)> {
+        let times = self.figures.handlers.iter().enumerate();
+        times.map(|(number, times)| (self.handlers.get(number).map_or("other", |n| n), times))
+    }
 }
 
 /// All numbers of one moment, or nearly so: shards answer at the same time, each for itself.
@@ -70,8 +81,6 @@ pub struct ShardReport {
 pub struct Report {
     /// By shard, in order; `None`: it did not answer within a second.
     pub shards: Vec<Option<Answered<ShardReport>>>,
-    /// The types of messages by their handlers' numbers: see [`Figures::handlers`].
-    pub handlers: Vec<Box<str>>,
     /// Of the store, if there is one.
     pub store: Option<StoreStats>,
     /// What memory is used of how much.
@@ -105,29 +114,19 @@ impl Exposition {
 
     /// Asks everybody. Takes a second at most.
     pub async fn report(&self) -> Report {
-        let shards = self.server.ask_all(ANSWER_WAIT, |app, context| {
-            let report = ShardReport {
+        let shards = self
+            .server
+            .ask_all(ANSWER_WAIT, |app, context| ShardReport {
                 figures: context.figures(),
                 realtime: app.stats(),
-            };
-            // All shards have the same handlers; one that has many is asked for no list of them.
-            let names = (context.shard().0 == 0).then(|| app.handler_names().to_vec());
-            (report, names)
-        });
-        let mut handlers = Vec::new();
-        let shards = shards.await.into_iter().map(|answered| {
-            let Answered { value, took } = answered?;
-            let (value, names) = value;
-            handlers.extend(names.into_iter().flatten());
-            Some(Answered { value, took })
-        });
-        let shards = shards.collect();
+                handlers: app.handler_names().to_vec(),
+            });
+        let shards = shards.await;
         let process = Process::read()
             .inspect_err(|error| tracing::warn!(%error, "nothing is known of the process"))
             .ok();
         Report {
             shards,
-            handlers,
             store: self.store.as_ref().map(Store::stats),
             memory: self.server.memory(),
             process,
