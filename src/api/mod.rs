@@ -49,7 +49,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
@@ -100,6 +100,7 @@ fn layered(routes: Router<State>, state: State) -> Router {
     let limit = state.options.body_timeout + state.options.answer_timeout + SLACK;
     let finish = middleware::from_fn_with_state((state.clock, limit), error::finish);
     routes
+        .fallback(async || ApiError::from(StatusCode::NOT_FOUND))
         .layer(cors(&state))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(finish)
