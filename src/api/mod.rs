@@ -85,7 +85,8 @@ pub fn openapi() -> OpenApi {
 pub fn router(state: State) -> Router {
     let (routes, openapi) = documented().split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
-    let routes = routes.route_layer(once);
+    let watch = middleware::from_fn_with_state(state.clone(), caller::watch);
+    let routes = routes.route_layer(once).route_layer(watch);
     layered(routes.merge(documents::routes(&openapi)), state)
 }
 

@@ -43,6 +43,15 @@ impl Site {
     }
 
     pub(crate) fn with(options: ApiOptions, auth: Authenticator) -> Self {
+        Self::with_app(options, auth, |realtime| realtime)
+    }
+
+    /// With more than Campanile's own handlers.
+    pub(crate) fn with_app(
+        options: ApiOptions,
+        auth: Authenticator,
+        app: impl Fn(Realtime) -> Realtime + Send + Sync + 'static,
+    ) -> Self {
         let folder = StoreFolder::new();
         let (store, thread) = Store::open(&folder.options()).unwrap();
         let kept = Namespace {
@@ -57,8 +66,12 @@ impl Site {
             ..RealtimeOptions::default()
         });
         let of_shards = store.clone();
-        let server =
-            Server::new(move |_| Realtime::with_store(Arc::clone(&realtime), of_shards.clone()));
+        let server = Server::new(move |_| {
+            app(Realtime::with_store(
+                Arc::clone(&realtime),
+                of_shards.clone(),
+            ))
+        });
         let router = move |handle| {
             let mut state = State::new(handle, options);
             state.auth = Arc::new(auth);

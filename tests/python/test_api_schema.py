@@ -6,6 +6,7 @@ not. The same in every run.
 
 import http.client
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,9 @@ def test_every_answer_is_one_that_the_document_names(server, tmp_path):
     )
     # Out of time is no failure of the server's.
     assert "Failures:" not in run.stdout and "Errors:" not in run.stdout, run.stdout
-    assert "Selected: 20/20" in run.stdout, run.stdout + run.stderr
+    selected = re.search(r"Selected: (\d+)/(\d+)", run.stdout)
+    assert selected and selected[1] == selected[2], run.stdout + run.stderr
+    assert int(selected[1]) >= 20
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/nothing"])
