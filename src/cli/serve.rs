@@ -2,16 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
 use campanile::api::{self, ApiOptions, State};
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
-use campanile::{Server, StartError};
+use campanile::{Server, ServerHandle, StartError};
 use thiserror::Error;
 
+use super::notify;
 use super::realtime_options::{realtime_options, store_options};
+use super::reload::{Load, Reloader};
+
+/// Longest time that the shards have to answer a question after their health.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
 #[derive(Debug, Error)]
@@ -23,8 +31,10 @@ enum ServeError {
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
-pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
-    match serve(config, origin) {
+///
+/// `load` reads the configuration again at SIGHUP.
+pub(crate) fn run(config: &Config, origin: &Origin, load: Load) -> ExitCode {
+    match serve(config, origin, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("the server cannot start: {error}");
@@ -33,7 +43,7 @@ pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
+fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError> {
     let realtime = Arc::new(realtime_options(config));
     let (store, store_thread) = match store_options(config) {
         Some(options) => {
@@ -67,8 +77,22 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
             api::router(state).merge(super::chat_page::router())
         });
     }
+    let server = server.admin(&config.server.admin_listen, admin_router);
     let running = server.start()?;
-    running.stop_on_signals();
+    running.stop_on_signals_after(notify::stopping);
+    let reloader = Reloader::new(
+        load,
+        config.clone(),
+        running.handle(),
+        store.is_some(),
+        Vec::new(),
+    );
+    let reloader = Arc::new(tokio::sync::Mutex::new(reloader));
+    running.on_hangup(move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.lock().await.reload().await }
+    });
+    running.spawn(notify::watchdog(running.handle()));
     for address in running.addresses() {
         for route in &config.route {
             tracing::info!("listening on ws://{address}{}", route.path);
@@ -77,6 +101,10 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
             tracing::info!("chat page: http://{address}/");
         }
     }
+    for address in running.admin_addresses() {
+        tracing::info!("admin listener: http://{address}/");
+    }
+    notify::ready();
     running.wait();
     // After the shards: what they have queued is still written.
     drop(store_thread);
@@ -86,7 +114,16 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn core_options(config: &Config) -> Options {
+/// What the admin listener answers: `/healthz`, 200 if every shard does.
+fn admin_router(handle: ServerHandle<Realtime>) -> Router {
+    let health = async move || match tokio::time::timeout(HEALTH_TIMEOUT, handle.stats()).await {
+        Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n"),
+    };
+    Router::new().route("/healthz", axum::routing::get(health))
+}
+
+pub(super) fn core_options(config: &Config) -> Options {
     let (heartbeat, limits) = (&config.heartbeat, &config.limits);
     Options {
         message_bytes_max: config.largest_message_size(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use campanile::Server;
 use campanile::api::{self, ApiOptions, State};
-use campanile::auth::Authenticator;
 use campanile::auth::keys::{Scope, ServerKeyOptions, ServerKeys};
+use campanile::auth::{Authenticator, Gate, GateOptions};
 use campanile::realtime::{LimitOptions, Namespace, Realtime, RealtimeOptions};
 use campanile::server::Running;
 use campanile::store::{Store, StoreThread};
@@ -60,21 +60,19 @@ impl Site {
             ..Namespace::default()
         };
         let realtime = Arc::new(RealtimeOptions {
-            trust_user_ids: true,
             limits: LimitOptions::without_rates(),
             namespaces: vec![kept, Namespace::default()],
             ..RealtimeOptions::default()
         });
-        let of_shards = store.clone();
+        let gate = Arc::new(Gate::new(auth, &GateOptions::default()).unwrap());
+        let (of_shards, gate_of_shards) = (store.clone(), Arc::clone(&gate));
         let server = Server::new(move |_| {
-            app(Realtime::with_store(
-                Arc::clone(&realtime),
-                of_shards.clone(),
-            ))
+            let realtime = Realtime::with_store(Arc::clone(&realtime), of_shards.clone());
+            app(realtime.with_gate(Arc::clone(&gate_of_shards)))
         });
         let router = move |handle| {
             let mut state = State::new(handle, options);
-            state.auth = Arc::new(auth);
+            state.gate = gate;
             state.keys = Arc::new(ArcSwap::from_pointee(keys()));
             state.store = Some(store);
             api::router(state)
