@@ -231,7 +231,7 @@ fn as_code(code: u16) -> Result<CloseCode, ApiError> {
 }
 
 /// Revokes what a user can show: all tokens and sessions made before a time, or one token by its `jti`.
-/// Connections that were opened with them are closed with 4401.
+/// Connections that were opened with them are closed with 4401; requests that were believed show nothing.
 #[utoipa::path(post, path = "/api/v1/users/{id}/revoke", tag = "server",
     request_body = Option<Revocation>,
     params(("id" = String, Path),

@@ -127,10 +127,20 @@ impl Site {
     }
 
     pub(crate) fn connect_to(&self, target: &str) -> Client {
+        self.connect_with(target, None)
+    }
+
+    /// With a token in the header.
+    pub(crate) fn connect_with(&self, target: &str, token: Option<&str>) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("ws://{}{target}", self.address).into_client_request();
-        let (socket, _) = tungstenite::client(request.unwrap(), stream).unwrap();
+        let mut request = request.unwrap();
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         let mut client = Client {
             socket,
             id: String::new(),
@@ -270,6 +280,15 @@ impl Client {
             assert_eq!(message.get("close"), None, "closed");
             if message["type"] == message_type {
                 return message;
+            }
+        }
+    }
+
+    /// Waits for the end; the close code.
+    pub(crate) fn closed(&mut self) -> u64 {
+        loop {
+            if let Some(code) = self.next()["close"].as_u64() {
+                return code;
             }
         }
     }

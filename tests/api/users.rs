@@ -151,9 +151,7 @@ fn what_a_user_shows_is_revoked() {
     let site = Site::start();
     let path = "/api/v1/users/ann/revoke";
     let revoke = |body: Value| site.key(ADMIN, "POST", path, body);
-    let mut ann = site.connect("ann");
     let all = revoke(Value::Null).ok();
-    assert_eq!(ann.next()["close"], 4401);
     assert!(all["issued_before"].as_u64().unwrap() > 1_700_000_000);
     assert_eq!(
         (&all["user_id"], &all["token_id"]),
