@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use campanile::api::dashboard::DashboardOptions;
 use campanile::api::health::{self, Probes};
 use campanile::api::metrics::{self, Exposition};
 use campanile::api::{self, ApiOptions, State};
@@ -239,9 +240,18 @@ fn health_is_for_everybody_and_metrics_are_for_the_admin_listener() {
     for (is_admin, status) in [(false, 404), (true, 200)] {
         let server = Server::new(|_| Realtime::new(RealtimeOptions::default())).shards(1);
         let site = Site::start(server.router_with(move |handle| {
-            let state = State::new(handle, ApiOptions::default());
+            let options = ApiOptions {
+                development: true,
+                ..ApiOptions::default()
+            };
+            let state = State::new(handle.clone(), options);
+            let dashboard = DashboardOptions {
+                server: handle,
+                store: None,
+                token: None,
+            };
             match is_admin {
-                true => api::admin_router(state),
+                true => api::admin_router(state, dashboard),
                 false => api::router(state),
             }
         }));

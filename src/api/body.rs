@@ -22,7 +22,7 @@ use crate::realtime::protocol::{Members, Rejection};
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
-/// The same for a body that may be missing, when it is `T`'s default.
+/// The same for a body that may be missing or null, when it is `T`'s default.
 #[derive(Debug)]
 pub(super) struct OptionalBody<T>(pub(super) T);
 
@@ -49,7 +49,7 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalBody<T> {
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
         let has_type = check_type(request.headers());
         let bytes = read(request, state).await?;
-        if bytes.is_empty() {
+        if bytes.is_empty() || bytes.trim_ascii() == b"null" {
             return Ok(Self(T::default()));
         }
         has_type?;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State as Extract};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -14,6 +14,7 @@ use crate::auth::keys::{Scope, ServerKey};
 use crate::auth::{AuthError, Identity, Verdict, Visitor, bearer};
 use crate::id::UserId;
 use crate::realtime::{Asking, Roles};
+use crate::security::{self, Event, Kind};
 use crate::tls::IsSecure;
 
 /// Who calls, as an extractor: found once for each request.
@@ -168,16 +169,54 @@ impl FromRequestParts<State> for Caller {
             Ok(caller) => caller.name(),
         };
         let taken = state.rates.take(&name, state.clock.now().monotonic_ms);
-        taken.map_err(ApiError::rate_limited)?;
-        let caller = caller?;
-        check_origin(state, parts, &arrival, &caller)?;
+        let told = |kind, reason: &str| report(kind, reason, &arrival, &name, parts.uri.path());
+        taken.map_err(|wait_ms| {
+            told(Kind::Limit, "requests");
+            ApiError::rate_limited(wait_ms)
+        })?;
+        let caller = caller.inspect_err(|error| told(Kind::Refused, error.reason()))?;
+        check_origin(state, parts, &arrival, &caller)
+            .inspect_err(|_| told(Kind::Refused, "origin"))?;
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }
 }
 
-async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Caller, ApiError> {
-    let shown = bearer(parts).map_err(AuthError::from)?;
+/// Tells the log of what concerns the server's safety.
+fn report(kind: Kind, reason: &str, arrival: &Arrival, caller: &str, path: &str) {
+    security::report(Event {
+        kind,
+        reason,
+        address: Some(arrival.0.address),
+        user: Some(caller),
+        detail: path,
+    });
+}
+
+/// The layer that tells of those who are known and ask for what they may not.
+pub(super) async fn watch(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let (arrival, path) = (Arrival::of(&state, &parts), parts.uri.path().to_owned());
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if response.status() == StatusCode::FORBIDDEN {
+        report(
+            Kind::Forbidden,
+            "not_allowed",
+            &arrival,
+            &caller.name(),
+            &path,
+        );
+    }
+    response
+}
+
+async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Caller, AuthError> {
+    let shown = bearer(parts)?;
     if let Some(key) = shown.and_then(|shown| state.keys.load().find(shown)) {
         return Ok(Caller::Server(key));
     }
@@ -195,7 +234,7 @@ async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Cal
         Verdict::Later(pending) => Ok(Caller::User(pending.await?)),
         Verdict::Guest => Ok(Caller::Guest),
         // There is no first message here.
-        Verdict::FirstMessage => Err(AuthError::Missing.into()),
+        Verdict::FirstMessage => Err(AuthError::Missing),
     }
 }
 

@@ -25,7 +25,7 @@ const BUSY_RETRY_S: &str = "1";
 
 /// A request that is refused: status, code, words, details and header fields.
 ///
-/// As a response it has no body yet: [`finish`] writes it, which knows the request's identifier.
+/// As a response it has no body yet: the outermost layer writes it, which knows the request's identifier.
 #[derive(Clone, Debug)]
 pub struct ApiError(Box<Refusal>);
 

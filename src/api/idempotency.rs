@@ -174,10 +174,8 @@ pub(super) async fn once(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let changes = !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
+    let changes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let changes = changes.contains(request.method());
     let Some(key) = request.headers().get(IDEMPOTENCY_KEY).filter(|_| changes) else {
         return Ok(next.run(request).await);
     };

@@ -14,7 +14,8 @@ use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
 use super::objects::{
-    MessagePage, MessageStatus, NewMessage, PageOf, Problems, Publication, Published, page_size,
+    IdempotencyKey, MessagePage, MessageStatus, NewMessage, PageOf, Problems, Publication,
+    Published, page_size,
 };
 use super::state::State;
 use crate::auth::keys::Scope;
@@ -45,7 +46,8 @@ struct Between {
 /// For its members.
 #[utoipa::path(get, path = "/api/v1/rooms/{id}/messages", tag = "messages",
     params(("id" = String, Path), PageOf, Between),
-    responses((status = OK, body = MessagePage), Problems))]
+    responses((status = OK, body = MessagePage), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn history(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -77,8 +79,9 @@ async fn history(
 /// server key as the server.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/messages", tag = "messages", request_body = NewMessage,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = CREATED, body = Published), Problems))]
+        IdempotencyKey),
+    responses((status = CREATED, body = Published), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn post(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -102,7 +105,7 @@ async fn post(
 
 /// Publishes to a topic as the server.
 #[utoipa::path(post, path = "/api/v1/publish", tag = "server", request_body = Publication,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+    params(IdempotencyKey),
     responses((status = OK, body = Published), Problems), security(("server_key" = [])))]
 async fn publish(
     Extract(state): Extract<State>,
@@ -138,7 +141,8 @@ struct InRoom {
 /// that are in memory.
 #[utoipa::path(get, path = "/api/v1/messages/{id}/status", tag = "messages",
     params(("id" = String, Path), InRoom),
-    responses((status = OK, body = MessageStatus), Problems))]
+    responses((status = OK, body = MessageStatus), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn status(
     Extract(state): Extract<State>,
     caller: Caller,

@@ -53,7 +53,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
@@ -96,8 +96,8 @@ pub fn router(state: State) -> Router {
 
 /// For the listener of operators: the same, with `/metrics` and the dashboard at `/admin/`.
 ///
-/// Where [`ApiOptions::development`] is off, `/metrics` takes a key for [`Scope::Admin`](crate::auth::keys::Scope::Admin), as the token of
-/// the dashboard should be one.
+/// Where [`ApiOptions::development`] is off, `/metrics` takes a key for
+/// [`Scope::Admin`](crate::auth::keys::Scope::Admin), as the token of the dashboard should be one.
 pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
     let gate = state.gate.clone();
     let exposition = Exposition::new(state.server.clone(), state.store.clone())
@@ -113,9 +113,11 @@ pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
 fn routes_of(state: &State) -> Router<State> {
     let (routes, openapi) = documented().split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
+    let watch = middleware::from_fn_with_state(state.clone(), caller::watch);
     let probes = Probes::new(state.server.clone(), state.store.clone());
     routes
         .route_layer(once)
+        .route_layer(watch)
         .merge(documents::routes(&openapi))
         .merge(health::routes(probes))
 }
@@ -126,6 +128,7 @@ fn layered(routes: Router<State>, state: State) -> Router {
     let limit = state.options.body_timeout + state.options.answer_timeout + SLACK;
     let finish = middleware::from_fn_with_state((state.clock, limit), error::finish);
     routes
+        .fallback(async || ApiError::from(StatusCode::NOT_FOUND))
         .layer(cors(&state))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(finish)

@@ -53,6 +53,7 @@ pub(super) struct NewRoom {
     #[schema(max_length = 256, example = "The kitchen")]
     name: Option<String>,
     /// Most users at once; 0: as many as the configuration allows.
+    #[schema(maximum = 4294967295_u64)]
     max_clients: Option<u32>,
     /// Missing: as the configuration says.
     is_private: Option<bool>,
@@ -83,6 +84,7 @@ pub(super) struct RoomChanges {
     #[schema(max_length = 256, example = "The kitchen")]
     name: Option<String>,
     /// Most users at once; 0: as many as the configuration allows.
+    #[schema(maximum = 4294967295_u64)]
     max_clients: Option<u32>,
     is_private: Option<bool>,
     /// At most 8 KiB.
@@ -332,6 +334,22 @@ impl IntoResponses for Problems {
             .map(|(status, description)| (status.to_owned(), response(description)))
             .collect()
     }
+}
+
+/// By which a request is known if it is sent again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by a layer; here for the document")]
+pub(super) struct IdempotencyKey {
+    /// The caller's own name for the request: what is sent again under it within ten minutes is answered
+    /// as it was, with `Idempotency-Replayed: true`, and not done again.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]([ -~]*[!-~])?$"
+    )]
+    key: Option<String>,
 }
 
 /// Which part of a list.

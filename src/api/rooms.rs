@@ -15,7 +15,8 @@ use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
 use super::objects::{
-    ClosedRoom, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges, RoomPage, page_size,
+    ClosedRoom, IdempotencyKey, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges,
+    RoomPage, page_size,
 };
 use super::state::State;
 use crate::auth::keys::Scope;
@@ -50,7 +51,8 @@ struct Prefix {
 
 /// Lists the rooms that the caller may see, by identifier.
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", params(PageOf, Prefix),
-    responses((status = OK, body = RoomPage), Problems))]
+    responses((status = OK, body = RoomPage), Problems),
+    security((), ("user_token" = []), ("server_key" = [])))]
 async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -69,8 +71,9 @@ async fn list(
 /// Makes a room, for those whom `rooms.create` lets. A room that nobody enters ends after its
 /// namespace's `cleanup_after`, unless it has an access list or is kept in the store.
 #[utoipa::path(post, path = "/api/v1/rooms", tag = "rooms", request_body = NewRoom,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = CREATED, body = Room, headers(("Location" = String))), Problems))]
+    params(IdempotencyKey),
+    responses((status = CREATED, body = Room, headers(("Location" = String))), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn create(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -107,7 +110,8 @@ fn path_of(room: &str) -> String {
 
 /// Tells of a room.
 #[utoipa::path(get, path = "/api/v1/rooms/{id}", tag = "rooms", params(("id" = String, Path)),
-    responses((status = OK, body = Room), Problems))]
+    responses((status = OK, body = Room), Problems),
+    security((), ("user_token" = []), ("server_key" = [])))]
 async fn get(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -120,8 +124,9 @@ async fn get(
 /// made.
 #[utoipa::path(put, path = "/api/v1/rooms/{id}", tag = "rooms", request_body = RoomChanges,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = OK, body = Room), (status = CREATED, body = Room), Problems))]
+        IdempotencyKey),
+    responses((status = OK, body = Room), (status = CREATED, body = Room), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn replace(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -148,8 +153,9 @@ async fn replace(
 /// Changes what the body names.
 #[utoipa::path(patch, path = "/api/v1/rooms/{id}", tag = "rooms", request_body = RoomChanges,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = OK, body = Room), Problems))]
+        IdempotencyKey),
+    responses((status = OK, body = Room), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn change(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -164,8 +170,9 @@ async fn change(
 /// Ends a room: everybody is told and sent away, and nothing of it is kept.
 #[utoipa::path(delete, path = "/api/v1/rooms/{id}", tag = "rooms",
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = OK, body = ClosedRoom), Problems))]
+        IdempotencyKey),
+    responses((status = OK, body = ClosedRoom), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn close(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -178,7 +185,8 @@ async fn close(
 /// Lists who is in a room, by identifier: for its members.
 #[utoipa::path(get, path = "/api/v1/rooms/{id}/participants", tag = "rooms",
     params(("id" = String, Path), PageOf),
-    responses((status = OK, body = ParticipantPage), Problems))]
+    responses((status = OK, body = ParticipantPage), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn participants(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -198,8 +206,9 @@ async fn participants(
 /// while it is away.
 #[utoipa::path(put, path = "/api/v1/rooms/{id}/members/{user_id}", tag = "rooms",
     params(("id" = String, Path), ("user_id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = OK, body = Room), Problems))]
+        IdempotencyKey),
+    responses((status = OK, body = Room), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn add_member(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -213,8 +222,9 @@ async fn add_member(
 /// Takes a user off the access list, and out of the room.
 #[utoipa::path(delete, path = "/api/v1/rooms/{id}/members/{user_id}", tag = "rooms",
     params(("id" = String, Path), ("user_id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = OK, body = Room), Problems))]
+        IdempotencyKey),
+    responses((status = OK, body = Room), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn remove_member(
     Extract(state): Extract<State>,
     caller: Caller,

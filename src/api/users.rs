@@ -11,8 +11,8 @@ use super::cursor;
 use super::error::ApiError;
 use super::messages::as_connection;
 use super::objects::{
-    Broadcast, Broadcasted, Connection, Connections, Disconnect, Disconnected, PageOf, Problems,
-    Push, Revocation, Revoked, Sent, User, UserPage, page_size,
+    Broadcast, Broadcasted, Connection, Connections, Disconnect, Disconnected, IdempotencyKey,
+    PageOf, Problems, Push, Revocation, Revoked, Sent, User, UserPage, page_size,
 };
 use super::rooms::as_user;
 use super::state::State;
@@ -119,7 +119,7 @@ fn describe(view: ConnectionView) -> Connection {
 /// Sends a message to all connections of a user. Who is not connected never gets it.
 #[utoipa::path(post, path = "/api/v1/users/{id}/send", tag = "server", request_body = Push,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = Sent), Problems), security(("server_key" = [])))]
 async fn send(
     Extract(state): Extract<State>,
@@ -142,7 +142,7 @@ async fn send(
 
 /// Sends a message to everybody who is connected, or who has one of some roles.
 #[utoipa::path(post, path = "/api/v1/broadcast", tag = "server", request_body = Broadcast,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+    params(IdempotencyKey),
     responses((status = OK, body = Broadcasted), Problems), security(("server_key" = [])))]
 async fn broadcast(
     Extract(state): Extract<State>,
@@ -189,7 +189,7 @@ fn as_roles(names: &[String]) -> Result<Roles, ApiError> {
 #[utoipa::path(post, path = "/api/v1/users/{id}/disconnect", tag = "server",
     request_body = Option<Disconnect>,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = Disconnected), Problems), security(("server_key" = [])))]
 async fn disconnect(
     Extract(state): Extract<State>,
@@ -231,11 +231,11 @@ fn as_code(code: u16) -> Result<CloseCode, ApiError> {
 }
 
 /// Revokes what a user can show: all tokens and sessions made before a time, or one token by its `jti`.
-/// Connections that were opened with them are closed with 4401.
+/// Connections that were opened with them are closed with 4401; requests that were believed show nothing.
 #[utoipa::path(post, path = "/api/v1/users/{id}/revoke", tag = "server",
     request_body = Option<Revocation>,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = Revoked), Problems), security(("server_key" = [])))]
 async fn revoke(
     Extract(state): Extract<State>,

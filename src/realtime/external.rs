@@ -227,6 +227,9 @@ impl Errand {
     /// A user's message to a room, who need not be there if it could be:
     /// `{topic, message_id}`, and `epoch` and `offset` in a room with history.
     ///
+    /// A handler of one's own for these types must answer, by [`Ctx::reply`] or an error: if it does not,
+    /// the answer is `None`.
+    ///
     /// Errors: [`Rejection::InvalidMember`] about a type other than `chat` and `publish`, too.
     pub fn say(room: &str, said: Said<'_>) -> Result<Self, Rejection> {
         let room = Room::named(room)?;

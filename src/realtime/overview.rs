@@ -79,13 +79,11 @@ impl Realtime {
     pub fn users(&self, context: &mut Context<'_, Self>, from: u32, limit: usize) -> UsersPage {
         let mut page = UsersPage::default();
         let mut ids = Vec::new();
-        let mut looked_at = 0;
-        for id in context.connections_from(Slot(from)) {
+        for (looked_at, id) in context.connections_from(Slot(from)).enumerate() {
             if ids.len() == limit || looked_at == LOOKED_AT_MAX {
                 page.next = Some(id.slot().0);
                 break;
             }
-            looked_at += 1;
             if context.is_oldest(id) {
                 ids.push(id);
             }

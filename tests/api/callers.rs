@@ -1,7 +1,10 @@
 //! Who may ask what: guests, users, keys by scope, pages by origin, and nobody.
 
 use campanile::api::ApiOptions;
-use campanile::auth::{AuthOptions, Authenticator, Mode};
+use campanile::auth::{
+    Algorithm, AuthOptions, Authenticator, KeyOptions, Material, Mode, TokenOptions,
+};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::site::{ADMIN, PUBLISH, ROOMS, Site, USERS};
@@ -252,4 +255,90 @@ fn whoever_asks_too_often_is_told_when_to_come_back() {
     assert!(body["details"]["retry_after_ms"].as_u64().unwrap() <= 1000);
     assert_eq!(refused.header("retry-after"), Some("1"));
     site.user("bob", "GET", "/api/v1/rooms", Value::Null).ok();
+}
+
+const SECRET: &[u8] = b"a secret of 32 bytes for tests..";
+
+/// A token of a user, which ends at that second.
+fn token(user: &str, ends_s: u64) -> String {
+    let claims = json!({"sub": user, "exp": ends_s, "jti": format!("of-{user}")});
+    let key = EncodingKey::from_secret(SECRET);
+    encode(&Header::default(), &claims, &key).unwrap()
+}
+
+fn site_of_tokens() -> Site {
+    let options = AuthOptions {
+        mode: Mode::Required,
+        token: TokenOptions {
+            keys: vec![KeyOptions {
+                id: None,
+                algorithms: vec![Algorithm::HS256],
+                material: Material::Secret(SECRET.into()),
+            }],
+            ..TokenOptions::default()
+        },
+        ..AuthOptions::default()
+    };
+    let auth = Authenticator::new(options, None).unwrap();
+    Site::with(ApiOptions::default(), auth)
+}
+
+/// A second that no test will see.
+const LATER_S: u64 = 4_000_000_000;
+
+#[test]
+fn a_user_is_known_by_its_token_until_it_is_revoked() {
+    let site = site_of_tokens();
+    let (ann, bob) = (token("ann", LATER_S), token("bob", LATER_S));
+    site.user("ann", "GET", "/api/v1/rooms", Value::Null)
+        .refused(401, "unauthorized");
+    let made = site.key(&ann, "POST", "/api/v1/rooms", json!({"id": "kitchen"}));
+    assert_eq!(made.ok()["created_by"], "ann");
+    site.key(&bob, "DELETE", "/api/v1/rooms/kitchen", Value::Null)
+        .refused(403, "forbidden");
+    site.key(&ann, "GET", "/api/v1/stats", Value::Null)
+        .refused(403, "forbidden");
+    let old = site.key(
+        &token("ann", 1_000_000_000),
+        "GET",
+        "/api/v1/rooms",
+        Value::Null,
+    );
+    old.refused(401, "token_expired");
+    let forged = format!("{ann}x");
+    site.key(&forged, "GET", "/api/v1/rooms", Value::Null)
+        .refused(401, "unauthorized");
+
+    let mut connected = site.connect_with("/v1/connect", Some(&ann));
+    let mut other = site.connect_with("/v1/connect", Some(&bob));
+    let one = json!({"token_id": "of-ann"});
+    site.key(ADMIN, "POST", "/api/v1/users/ann/revoke", one)
+        .ok();
+    assert_eq!(connected.closed(), 4401);
+    site.key(&ann, "GET", "/api/v1/rooms", Value::Null)
+        .refused(401, "unauthorized");
+    site.key(&bob, "GET", "/api/v1/rooms", Value::Null).ok();
+    site.key(ADMIN, "POST", "/api/v1/users/bob/revoke", Value::Null)
+        .ok();
+    assert_eq!(other.closed(), 4401);
+}
+
+#[test]
+fn what_would_change_something_by_a_cookie_must_name_its_page() {
+    let site = site_of_tokens();
+    let cookie = format!("campanile_token={}", token("ann", LATER_S));
+    let ask = |method: &str, origin: Option<&str>| {
+        let mut request = site
+            .request(method, "/api/v1/rooms")
+            .header("cookie", &cookie);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        site.send(request.json(&json!({"name": "tea"})))
+    };
+    ask("GET", None).ok();
+    ask("POST", None).refused(403, "forbidden");
+    ask("POST", Some("https://evil.example")).refused(403, "forbidden");
+    let own = format!("http://{}", site.address);
+    assert_eq!(ask("POST", Some(&own)).ok()["created_by"], "ann");
 }

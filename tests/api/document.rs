@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::site::{Site, USERS};
+use crate::site::{PUBLISH, ROOMS, Site, USERS};
 
 #[test]
 fn both_documents_are_served() {
@@ -98,5 +98,42 @@ fn every_path_of_the_document_is_a_route_and_every_reference_leads_somewhere() {
             openapi["components"]["securitySchemes"][scheme]["scheme"],
             "bearer"
         );
+    }
+}
+
+/// The guide's commands and what they print; the tests in Python run them all.
+#[test]
+fn the_guide_shows_objects_as_the_server_writes_them() {
+    let guide = include_str!("../../docs/HTTP_API.md");
+    let shown: Vec<Value> = guide
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    let site = Site::start();
+    let room = json!({"id": "kitchen", "name": "The kitchen", "max_clients": 12, "metadata": {"floor": 2}});
+    let publication = json!({"topic": "prices", "data": {"tea": 2.5}});
+    let got = [
+        site.key(ROOMS, "POST", "/api/v1/rooms", room).ok(),
+        site.key(PUBLISH, "POST", "/api/v1/publish", publication)
+            .ok(),
+        site.key(PUBLISH, "POST", "/api/v1/publish", json!({"data": 1}))
+            .refused(422, "invalid_message"),
+    ];
+    assert_eq!(shown.len(), got.len());
+    for (shown, got) in shown.iter().zip(&got) {
+        let keys = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(keys(shown), keys(got));
+        for (name, value) in shown.as_object().unwrap() {
+            let same_kind = std::mem::discriminant(value) == std::mem::discriminant(&got[name]);
+            assert!(same_kind, "{name}: {value} {}", got[name]);
+        }
     }
 }

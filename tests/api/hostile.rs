@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use campanile::api::ApiOptions;
 use campanile::auth::Authenticator;
+use campanile::realtime::protocol::Message;
+use campanile::realtime::{Ctx, Handler, HandlerError, Realtime};
 use serde_json::{Value, json};
 
 use crate::site::{PATIENCE, PUBLISH, ROOMS, Site};
@@ -188,4 +190,38 @@ fn assert_status(socket: &mut TcpStream, status: &str) {
         std::str::from_utf8(&start).unwrap(),
         format!("HTTP/1.1 {status}")
     );
+}
+
+/// A handler that is not done within any request's time, and one that forgets to answer.
+struct Chat {
+    forgets: bool,
+}
+
+impl Handler for Chat {
+    fn message_type(&self) -> &str {
+        "chat"
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<'_>, _: &Message<'_>) -> Result<(), HandlerError> {
+        if !self.forgets {
+            ctx.spawn(std::future::pending::<()>(), |_, ()| Ok(()));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_come_ends_in_an_error() {
+    for (forgets, status, code) in [(false, 504, "timeout"), (true, 503, "unavailable")] {
+        let options = ApiOptions {
+            answer_timeout: Duration::from_millis(50),
+            ..ApiOptions::default()
+        };
+        let app = move |realtime: Realtime| realtime.with(Chat { forgets });
+        let site = Site::with_app(options, Authenticator::trusting(), app);
+        let body = json!({"data": {"content": "hi"}});
+        let path = "/api/v1/rooms/kitchen/messages";
+        site.user("ann", "POST", path, body).refused(status, code);
+        site.user("ann", "GET", "/api/v1/rooms", Value::Null).ok();
+    }
 }

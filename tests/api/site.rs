@@ -43,6 +43,15 @@ impl Site {
     }
 
     pub(crate) fn with(options: ApiOptions, auth: Authenticator) -> Self {
+        Self::with_app(options, auth, |realtime| realtime)
+    }
+
+    /// With more than Campanile's own handlers.
+    pub(crate) fn with_app(
+        options: ApiOptions,
+        auth: Authenticator,
+        app: impl Fn(Realtime) -> Realtime + Send + Sync + 'static,
+    ) -> Self {
         let folder = StoreFolder::new();
         let (store, thread) = Store::open(&folder.options()).unwrap();
         let kept = Namespace {
@@ -55,15 +64,15 @@ impl Site {
             namespaces: vec![kept, Namespace::default()],
             ..RealtimeOptions::default()
         });
-        let of_shards = store.clone();
         let gate = Arc::new(Gate::new(auth, &GateOptions::default()).unwrap());
-        let of_api = Arc::clone(&gate);
+        let (of_shards, gate_of_shards) = (store.clone(), Arc::clone(&gate));
         let server = Server::new(move |_| {
-            Realtime::with_store(Arc::clone(&realtime), of_shards.clone()).with_gate(gate.clone())
+            let realtime = Realtime::with_store(Arc::clone(&realtime), of_shards.clone());
+            app(realtime.with_gate(Arc::clone(&gate_of_shards)))
         });
         let router = move |handle| {
             let mut state = State::new(handle, options);
-            state.gate = of_api;
+            state.gate = gate;
             state.keys = Arc::new(ArcSwap::from_pointee(keys()));
             state.store = Some(store);
             api::router(state)
@@ -118,10 +127,20 @@ impl Site {
     }
 
     pub(crate) fn connect_to(&self, target: &str) -> Client {
+        self.connect_with(target, None)
+    }
+
+    /// With a token in the header.
+    pub(crate) fn connect_with(&self, target: &str, token: Option<&str>) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("ws://{}{target}", self.address).into_client_request();
-        let (socket, _) = tungstenite::client(request.unwrap(), stream).unwrap();
+        let mut request = request.unwrap();
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         let mut client = Client {
             socket,
             id: String::new(),
@@ -261,6 +280,15 @@ impl Client {
             assert_eq!(message.get("close"), None, "closed");
             if message["type"] == message_type {
                 return message;
+            }
+        }
+    }
+
+    /// Waits for the end; the close code.
+    pub(crate) fn closed(&mut self) -> u64 {
+        loop {
+            if let Some(code) = self.next()["close"].as_u64() {
+                return code;
             }
         }
     }
