@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -111,14 +111,19 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Reads a body within the limits of size and time.
 pub(super) async fn read(mut request: Request, state: &State) -> Result<Bytes, ApiError> {
     let limit = state.options.body_bytes_max;
+    let too_large = || {
+        let limit_bytes = limit as u64;
+        ApiError::from(Rejection::PayloadTooLarge { limit_bytes })
+    };
+    // What says that it is too large is not read.
+    if request.body().size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     DefaultBodyLimit::apply(DefaultBodyLimit::max(limit), &mut request);
     let read = Bytes::from_request(request, &());
     let read = within(state.options.body_timeout, read).await?;
     read.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Rejection::PayloadTooLarge {
-            limit_bytes: limit as u64,
-        }
-        .into(),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         status => {
             tracing::debug!(%status, "a request body broke off");
             ApiError::new(status, "bad_request", "the body did not come in whole")

@@ -4,17 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::Method;
-use axum::http::header::HOST;
 use axum::http::request::Parts;
 
 use super::error::ApiError;
 use super::state::State;
 use crate::auth::keys::{Scope, ServerKey};
-use crate::auth::origin::Own;
-use crate::auth::proxies::Client;
-use crate::auth::{AuthError, Identity, Presented, Verdict, bearer};
+use crate::auth::{AuthError, Identity, Verdict, Visitor, bearer};
 use crate::id::UserId;
 use crate::realtime::{Asking, Roles};
+use crate::tls::IsSecure;
 
 /// Who calls, as an extractor: found once for each request.
 ///
@@ -104,44 +102,34 @@ fn scope_name(scope: Scope) -> &'static str {
 }
 
 /// From where a request came, and by which name of the server.
-pub(super) struct Arrival {
-    client: Client,
-    host: String,
-}
+pub(super) struct Arrival(Visitor);
 
 impl Arrival {
     pub(super) fn of(state: &State, parts: &Parts) -> Self {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // A router that is served otherwise need not know the peer.
-        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let peer = peer.map_or(nobody, |ConnectInfo(peer)| peer.ip());
-        let client = state.proxies.load().client(peer, parts);
-        let field = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let said = client.host.as_deref().or(field);
-        Self {
-            host: said.unwrap_or_default().to_owned(),
-            client,
-        }
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = peer.map_or(nobody, |ConnectInfo(peer)| *peer);
+        let is_secure = parts.extensions.get::<IsSecure>();
+        let is_secure = is_secure.is_some_and(|IsSecure(is_secure)| *is_secure);
+        Self(state.gate.visitor(peer, is_secure, parts))
     }
 
     /// The client's address; `None` where the router is served without it.
     pub(super) fn address(&self) -> Option<IpAddr> {
-        Some(self.client.address).filter(|address| !address.is_unspecified())
+        Some(self.0.address).filter(|address| !address.is_unspecified())
     }
 
-    pub(super) fn own(&self) -> Own<'_> {
-        Own {
-            scheme: self.client.scheme.unwrap_or("http"),
-            host: &self.host,
-        }
+    pub(super) fn visitor(&self) -> &Visitor {
+        &self.0
     }
 
     /// Whether the client has named this machine by a name that no other machine can take: what a page
     /// that has its own name lead here (DNS rebinding) does not do.
     fn names_loopback(&self) -> bool {
-        let host = match self.host.rsplit_once(':') {
+        let host = match self.0.host.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => &self.host,
+            _ => &self.0.host,
         };
         let address = host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<IpAddr> = address.parse().ok();
@@ -160,7 +148,7 @@ impl FromRequestParts<State> for Caller {
         let caller = identify(state, parts, &arrival).await;
         // Whoever guesses at keys and tokens is counted by address.
         let name = match &caller {
-            Ok(Self::Guest) | Err(_) => format!("address {}", arrival.client.address),
+            Ok(Self::Guest) | Err(_) => format!("address {}", arrival.0.address),
             Ok(caller) => caller.name(),
         };
         let taken = state.rates.take(&name, state.clock.now().monotonic_ms);
@@ -178,7 +166,7 @@ async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Cal
         return Ok(Caller::Server(key));
     }
     let is_developer = state.options.development && arrival.names_loopback();
-    let verdict = match state.auth.identify(parts, state.now_s()) {
+    let verdict = match state.gate.authenticator().identify(parts, state.now_s()) {
         // What was shown must be valid wherever there is something to hold it against.
         Ok(Verdict::Guest) if shown.is_some() => Err(AuthError::UnknownKey),
         Err(AuthError::Missing) | Ok(Verdict::Guest | Verdict::FirstMessage) if is_developer => {
@@ -205,10 +193,13 @@ fn check_origin(
 ) -> Result<(), ApiError> {
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let by_cookie = matches!(caller, Caller::User(identity) if identity.is_from_cookie());
-    let origin = parts.header("origin").map_err(AuthError::from)?;
-    let rules = state.origins.load();
-    let checked = rules.check(origin, arrival.own(), changes && by_cookie);
-    checked.map_err(|error| crate::http::Refusal::from(error).into())
+    let has_origin = state.gate.check_page(parts, arrival.visitor())?;
+    if changes && by_cookie && !has_origin {
+        return Err(ApiError::forbidden(
+            "a request with a cookie must name its Origin",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -216,14 +207,11 @@ mod tests {
     use super::*;
 
     fn arrival(host: &str) -> Arrival {
-        Arrival {
-            client: Client {
-                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                scheme: None,
-                host: None,
-            },
-            host: host.to_owned(),
-        }
+        Arrival(Visitor {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            scheme: "http",
+            host: host.into(),
+        })
     }
 
     #[test]

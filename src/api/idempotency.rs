@@ -308,10 +308,8 @@ mod tests {
         assert_eq!(table.answers().by_key.len(), KEYS_MAX);
         assert!(matches!(table.begin("1", [0; 20], 0), Found::UnderWay));
         assert!(matches!(table.begin("0", [0; 20], 0), Found::New));
-        table.answers().expire(u64::MAX);
-        assert_eq!(
-            (table.answers().bytes, table.answers().by_key.len()),
-            (0, 0)
-        );
+        let mut answers = table.answers();
+        answers.expire(u64::MAX);
+        assert_eq!((answers.bytes, answers.by_key.len()), (0, 0));
     }
 }

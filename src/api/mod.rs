@@ -33,10 +33,13 @@ mod ask;
 mod body;
 mod caller;
 mod cursor;
+pub mod dashboard;
 mod documents;
 mod error;
+pub mod health;
 mod idempotency;
 mod messages;
+pub mod metrics;
 mod objects;
 pub mod pairing;
 mod rate;
@@ -148,7 +151,5 @@ fn cors(state: &State) -> CorsLayer {
 /// Whether a page of an origin may ask, and if so whether with its cookies.
 fn page(state: &State, origin: &HeaderValue, parts: &Parts) -> Option<bool> {
     let arrival = Arrival::of(state, parts);
-    let rules = state.origins.load();
-    let allowed = rules.cors(origin.to_str().ok()?, arrival.own());
-    allowed.map(|allowed| allowed.allows_credentials)
+    state.gate.cors(origin.to_str().ok()?, arrival.visitor())
 }

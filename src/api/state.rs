@@ -10,10 +10,8 @@ use super::idempotency::Idempotency;
 use super::pairing::PairingDesk;
 use super::rate::Rates;
 use crate::ServerHandle;
-use crate::auth::Authenticator;
+use crate::auth::Gate;
 use crate::auth::keys::ServerKeys;
-use crate::auth::origin::OriginRules;
-use crate::auth::proxies::TrustedProxies;
 use crate::realtime::Realtime;
 use crate::store::Store;
 use crate::time::Clock;
@@ -55,12 +53,9 @@ impl Default for ApiOptions {
 pub struct State {
     /// The way to the shards.
     pub server: ServerHandle<Realtime>,
-    /// Who users are. [`new`](State::new): everybody is a guest.
-    pub auth: Arc<Authenticator>,
-    /// Pages of which origins may ask. [`new`](State::new): the server's own.
-    pub origins: Arc<ArcSwap<OriginRules>>,
-    /// Whose word about a client's address is taken. [`new`](State::new): nobody's.
-    pub proxies: Arc<ArcSwap<TrustedProxies>>,
+    /// Who users are and which pages may ask. [`new`](State::new): everybody is a guest, and the
+    /// server's own pages may.
+    pub gate: Arc<Gate>,
     /// The keys of the server API. [`new`](State::new): none.
     pub keys: Arc<ArcSwap<ServerKeys>>,
     /// Where persistent rooms are kept, if there are any.
@@ -86,12 +81,9 @@ impl fmt::Debug for State {
 impl State {
     /// For a server where everybody is a guest; the fields say what else there may be.
     pub fn new(server: ServerHandle<Realtime>, options: ApiOptions) -> Self {
-        let own = OriginRules::new(&["same-origin"]).expect("a rule");
         Self {
             server,
-            auth: Arc::new(Authenticator::guests()),
-            origins: Arc::new(ArcSwap::from_pointee(own)),
-            proxies: Arc::new(ArcSwap::default()),
+            gate: Arc::default(),
             keys: Arc::new(ArcSwap::default()),
             store: None,
             pairing: None,

@@ -263,7 +263,7 @@ async fn revoke(
             (of_user(user, before_s), Some(before_s))
         }
     };
-    state.auth.revoke(revocation, now_s);
+    state.gate.authenticator().revoke(revocation, now_s);
     Ok(Json(Revoked {
         user_id: id,
         issued_before,

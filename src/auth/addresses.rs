@@ -89,6 +89,13 @@ impl std::fmt::Debug for Addresses {
     }
 }
 
+impl Permit {
+    /// Whether it holds a place: where there are no limits, nobody counts.
+    pub fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Addresses {
     /// An empty table.
     pub fn new(limits: AddressLimits) -> Self {

@@ -19,6 +19,7 @@ mod credentials;
 mod digest;
 mod error;
 mod fetch;
+mod gate;
 mod jwks;
 pub mod keys;
 mod keyset;
@@ -36,12 +37,16 @@ pub use authenticator::Authenticator;
 pub use credentials::bearer;
 pub use error::AuthError;
 pub use fetch::{FETCHED_BODY_BYTES_MAX, Fetch, FetchError, Fetched};
+pub use gate::{Gate, GateError, GateOptions, OriginRequired, Visitor};
 pub use keyset::{KEYS_MAX, KeyPrint};
 pub use options::{
     Algorithm, AuthOptions, AuthOptionsError, KeyError, KeyOptions, Material, Mode,
     SECRET_BYTES_MIN, Source, TokenOptions,
 };
 pub use presented::Presented;
+
+/// The subprotocol that announces a token as the next element.
+pub const BEARER: &str = "bearer";
 pub use revocation::{REVOCATIONS_MAX, Revocation};
 pub use stats::AuthStats;
 
@@ -71,6 +76,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether the request was merely believed, so that there is nothing to look at again.
+    pub fn is_trusted(&self) -> bool {
+        self.proof == Proof::Trusted
+    }
+
     /// Whether it is known by a cookie: a browser sends that along for any page, so that a request
     /// without an `Origin` is refused then.
     pub fn is_from_cookie(&self) -> bool {

@@ -2,19 +2,27 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
 use campanile::api::pairing::{OpenPairingsError, PairingBook};
 use campanile::api::{self, ApiOptions, State};
-use campanile::auth::Authenticator;
+use campanile::auth::Gate;
 use campanile::config::{AuthMode, Config, OnUserLimit, Origin, SlowPolicy};
-use campanile::pairing::PairingOptions;
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
-use campanile::{Server, StartError};
+use campanile::{Server, ServerHandle, StartError};
 use thiserror::Error;
 
+use super::notify;
+use super::pairing_options::pairing_options;
 use super::realtime_options::{realtime_options, store_options};
+use super::reload::{Load, Reloader};
+
+/// Longest time that the shards have to answer a question after their health.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
 #[derive(Debug, Error)]
@@ -28,8 +36,10 @@ enum ServeError {
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
-pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
-    match serve(config, origin) {
+///
+/// `load` reads the configuration again at SIGHUP.
+pub(crate) fn run(config: &Config, origin: &Origin, load: Load) -> ExitCode {
+    match serve(config, origin, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("the server cannot start: {error}");
@@ -38,7 +48,7 @@ pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
+fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError> {
     let realtime = Arc::new(realtime_options(config));
     let (store, store_thread) = match store_options(config) {
         Some(options) => {
@@ -48,10 +58,18 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
         }
         None => (None, None),
     };
-    let of_shards = store.clone();
-    let application = move |_shard| match &of_shards {
-        Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
-        None => Realtime::new(Arc::clone(&realtime)),
+    let (of_shards, of_api) = (store.clone(), store.clone());
+    let gate = Arc::new(match config.auth.mode {
+        AuthMode::Trust => Gate::trusting(),
+        _ => Gate::default(),
+    });
+    let gate_of_api = Arc::clone(&gate);
+    let application = move |_shard| {
+        let realtime = match &of_shards {
+            Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
+            None => Realtime::new(Arc::clone(&realtime)),
+        };
+        realtime.with_gate(Arc::clone(&gate))
     };
     let mut server = Server::new(application)
         .options(core_options(config))
@@ -61,27 +79,36 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     for address in &config.server.listen {
         server = server.listen(address);
     }
-    let is_development = *origin == Origin::Development;
-    let book = PairingBook::open(PairingOptions::default(), store.clone())?;
-    let is_trusting = config.auth.mode == AuthMode::Trust;
-    server = server.router_with(move |handle| {
-        let options = ApiOptions {
-            development: is_development,
-            ..ApiOptions::default()
-        };
-        let mut state = State::new(handle.clone(), options);
-        if is_trusting {
-            state.auth = Arc::new(Authenticator::trusting());
-        }
-        state.pairing = Some(book.serve(handle));
-        let router = api::router(state);
-        match is_development {
-            true => router.merge(super::chat_page::router()),
-            false => router,
-        }
-    });
+    if *origin == Origin::Development {
+        let book = PairingBook::open(pairing_options(config), store.clone())?;
+        server = server.router_with(move |handle| {
+            let options = ApiOptions {
+                development: true,
+                ..ApiOptions::default()
+            };
+            let mut state = State::new(handle.clone(), options);
+            state.gate = gate_of_api;
+            state.store = of_api;
+            state.pairing = Some(book.serve(handle));
+            api::router(state).merge(super::chat_page::router())
+        });
+    }
+    let server = server.admin(&config.server.admin_listen, admin_router);
     let running = server.start()?;
-    running.stop_on_signals();
+    running.stop_on_signals_after(notify::stopping);
+    let reloader = Reloader::new(
+        load,
+        config.clone(),
+        running.handle(),
+        store.is_some(),
+        Vec::new(),
+    );
+    let reloader = Arc::new(tokio::sync::Mutex::new(reloader));
+    running.on_hangup(move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.lock().await.reload().await }
+    });
+    running.spawn(notify::watchdog(running.handle()));
     for address in running.addresses() {
         for route in &config.route {
             tracing::info!("listening on ws://{address}{}", route.path);
@@ -90,6 +117,10 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
             tracing::info!("chat page: http://{address}/");
         }
     }
+    for address in running.admin_addresses() {
+        tracing::info!("admin listener: http://{address}/");
+    }
+    notify::ready();
     running.wait();
     // After the shards: what they have queued is still written.
     drop(store_thread);
@@ -99,7 +130,16 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn core_options(config: &Config) -> Options {
+/// What the admin listener answers: `/healthz`, 200 if every shard does.
+fn admin_router(handle: ServerHandle<Realtime>) -> Router {
+    let health = async move || match tokio::time::timeout(HEALTH_TIMEOUT, handle.stats()).await {
+        Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n"),
+    };
+    Router::new().route("/healthz", axum::routing::get(health))
+}
+
+pub(super) fn core_options(config: &Config) -> Options {
     let (heartbeat, limits) = (&config.heartbeat, &config.limits);
     Options {
         message_bytes_max: config.largest_message_size(),

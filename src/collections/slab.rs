@@ -130,6 +130,16 @@ impl<T> Slab<T> {
         }
     }
 
+    /// No value has an index of so much or more. What lies below may be vacant.
+    pub fn span(&self) -> u32 {
+        u32::try_from(self.chunks.len()).map_or(u32::MAX, |chunks| chunks.saturating_mul(CHUNK))
+    }
+
+    /// What the values take, bytes, with what is kept beside each.
+    pub fn bytes(&self) -> usize {
+        self.count * size_of::<Entry<T>>()
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.count

@@ -76,17 +76,17 @@ mod tests {
             11,
             "the past is checked in the next second"
         );
-        assert_eq!(due(&mut wheel, 10), []);
+        assert_eq!(due(&mut wheel, 10), [] as [char; 0]);
         assert_eq!(due(&mut wheel, 11), ['b']);
         assert_eq!(due(&mut wheel, 12), ['a']);
-        assert_eq!(due(&mut wheel, 10_000), []);
+        assert_eq!(due(&mut wheel, 10_000), [] as [char; 0]);
     }
 
     #[test]
     fn a_check_beyond_the_horizon_comes_at_the_horizon() {
         let mut wheel = TimerWheel::new(0);
         assert_eq!(wheel.schedule('a', 100_000), BUCKETS - 1);
-        assert_eq!(due(&mut wheel, BUCKETS - 2), []);
+        assert_eq!(due(&mut wheel, BUCKETS - 2), [] as [char; 0]);
         assert_eq!(due(&mut wheel, BUCKETS - 1), ['a']);
     }
 

@@ -110,6 +110,11 @@ impl Refusal {
         &self.code
     }
 
+    /// The sentence for people.
+    pub fn text(&self) -> &str {
+        &self.error
+    }
+
     /// The header fields that were added, in their order.
     pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.fields.0.iter().map(|(name, value)| (name, value))

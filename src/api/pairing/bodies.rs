@@ -200,7 +200,9 @@ pub(super) fn player(
             }
         }
         Caller::User(identity) => Ok(named.unwrap_or_else(|| identity.user.clone())),
-        Caller::Guest if state.auth.mode() != Mode::Trust => Err(ApiError::unauthorized()),
+        Caller::Guest if state.gate.authenticator().mode() != Mode::Trust => {
+            Err(ApiError::unauthorized())
+        }
         Caller::Guest => named.ok_or_else(no_player),
         Caller::Server(_) | Caller::Development => {
             caller.server(Scope::Users)?;

@@ -22,6 +22,7 @@ use super::registry::HandlerError;
 use super::rooms::{Members, Room, RoomCtx};
 use super::state::State;
 use super::{Realtime, RealtimeOptions, Session};
+use crate::auth::Gate;
 use crate::id::{ConnectionId, UserId};
 use crate::shard::{Context, Socket};
 use crate::time::Now;
@@ -137,6 +138,22 @@ impl<'a> Ctx<'a> {
     /// The options of the application.
     pub fn options(&self) -> &RealtimeOptions {
         &self.state.desk.options
+    }
+
+    /// Who is let in.
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        self.state.desk.gate.clone()
+    }
+
+    /// Whether the connection's user is known by a token or a session.
+    pub(super) fn is_known(&mut self) -> bool {
+        self.session()
+            .is_some_and(|session| session.known.is_some())
+    }
+
+    /// What handlers share, and the core.
+    pub(super) fn parts(&mut self) -> (&mut State, &mut Context<'a, Realtime>) {
+        (self.state, &mut self.context)
     }
 
     pub(super) fn namespaces(&self) -> &Namespaces {
