@@ -13,7 +13,8 @@ use campanile::api::pairing::PairingBook;
 use campanile::api::{self, ApiOptions, State};
 use campanile::auth::keys::{Scope, ServerKeyOptions, ServerKeys};
 use campanile::auth::{
-    Algorithm, AuthOptions, Authenticator, KeyOptions, Material, Mode, TokenOptions,
+    Algorithm, AuthOptions, Authenticator, Gate, GateOptions, KeyOptions, Material, Mode,
+    TokenOptions,
 };
 use campanile::pairing::{PairingOptions, WrongCodes};
 use campanile::realtime::{LimitOptions, Realtime, RealtimeOptions};
@@ -48,14 +49,16 @@ fn options() -> PairingOptions {
 }
 
 impl House {
-    fn start(auth: Authenticator, store: Option<Store>) -> Self {
+    fn start(gate: Gate, store: Option<Store>) -> Self {
         let book = PairingBook::open(options(), store).unwrap();
-        let app = |_| {
-            Realtime::new(RealtimeOptions {
-                trust_user_ids: true,
+        let gate = Arc::new(gate);
+        let of_shards = Arc::clone(&gate);
+        let app = move |_| {
+            let options = RealtimeOptions {
                 limits: LimitOptions::without_rates(),
                 ..RealtimeOptions::default()
-            })
+            };
+            Realtime::new(options).with_gate(Arc::clone(&of_shards))
         };
         let keys = ServerKeys::new(&[ServerKeyOptions {
             name: "games".into(),
@@ -64,7 +67,7 @@ impl House {
         }]);
         let server = Server::new(app).shards(2).router_with(move |handle| {
             let mut state = State::new(handle.clone(), ApiOptions::default());
-            state.auth = Arc::new(auth);
+            state.gate = gate;
             state.keys = Arc::new(ArcSwap::from_pointee(keys.unwrap()));
             state.pairing = Some(book.serve(handle));
             api::router(state)
@@ -86,7 +89,7 @@ impl House {
 
     /// Whoever a request says it is from, it is believed (0.10).
     fn trusting() -> Self {
-        Self::start(Authenticator::trusting(), None)
+        Self::start(Gate::trusting(), None)
     }
 
     async fn send(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
@@ -455,7 +458,9 @@ fn where_users_are_known_nobody_speaks_for_another_but_a_server_key() {
         },
         ..AuthOptions::default()
     };
-    let mut house = House::start(Authenticator::new(auth, None).unwrap(), None);
+    let auth = Authenticator::new(auth, None).unwrap();
+    let gate = Gate::new(auth, &GateOptions::default()).unwrap();
+    let mut house = House::start(gate, None);
     assert_eq!(
         house.post("", json!({"player_id": "ann"})).0,
         401,
@@ -487,7 +492,7 @@ fn open(folder: &StoreFolder) -> (Store, StoreThread) {
 fn a_restart_keeps_pairings_codes_and_deadlines() {
     let folder = StoreFolder::new();
     let (store, thread) = open(&folder);
-    let house = House::start(Authenticator::trusting(), Some(store));
+    let house = House::start(Gate::trusting(), Some(store));
     let waiting = house.create("p1", json!({"name": "a game", "metadata": {"level": 3}}));
     let soon = house.create("p1", json!({"expires_in_s": 1}));
     let active = house.create("p1", json!({}));
@@ -497,7 +502,7 @@ fn a_restart_keeps_pairings_codes_and_deadlines() {
     thread.stop();
 
     let (store, _thread) = open(&folder);
-    let house = House::start(Authenticator::trusting(), Some(store));
+    let house = House::start(Gate::trusting(), Some(store));
     for pairing in [&waiting, &active] {
         let by = format!("{}?player_id=p1", path(pairing));
         assert_eq!(

@@ -12,7 +12,6 @@ use campanile::api::{self, ApiOptions, State};
 use campanile::auth::keys::{ServerKeys, ServerKeysError};
 use campanile::auth::{AuthOptionsError, Authenticator, Fetch, Gate, GateError};
 use campanile::config::{self, Config, ProxyProtocol};
-use campanile::pairing::PairingOptions;
 use campanile::realtime::Realtime;
 use campanile::server::{Listen, MemoryOptions, MemoryUse};
 use campanile::store::Store;
@@ -21,6 +20,7 @@ use campanile::{HttpFetch, NoHttpClient, ServerHandle};
 use thiserror::Error;
 
 use super::auth_options::{admin_keys, auth_options, gate_options, server_keys};
+use super::pairing_options::pairing_options;
 use super::reload::Apply;
 
 /// Why the house cannot be built.
@@ -253,19 +253,6 @@ fn tls_options(config: &Config) -> Option<TlsOptions> {
             config::TlsVersion::Tls13 => TlsVersion::V1_3,
         },
     })
-}
-
-fn pairing_options(config: &Config) -> PairingOptions {
-    let pairing = &config.pairing;
-    PairingOptions {
-        code_length: pairing.code_length,
-        expires_in: pairing.expires_in,
-        expires_in_max: PairingOptions::default()
-            .expires_in_max
-            .max(pairing.expires_in),
-        pending_per_player_max: pairing.max_pending_per_player,
-        ..PairingOptions::default()
-    }
 }
 
 pub(super) fn memory_options(config: &Config) -> MemoryOptions {

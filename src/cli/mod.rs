@@ -14,6 +14,7 @@ mod house;
 mod load;
 mod logging;
 mod notify;
+mod pairing_options;
 mod realtime_options;
 mod reload;
 mod serve;

@@ -61,8 +61,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the thread. `router` is made within its runtime, so that it may spawn what goes on beside
-    /// the requests; `mail` mails a shard, or gives the mail back if the shard is busy.
+    /// Starts the thread. `routers` is called within its runtime, so that it may spawn what goes on
+    /// beside the requests; `mail` mails a shard, or gives the mail back if the shard is busy.
     ///
     /// Errors: no thread, or no runtime on it.
     pub(crate) fn start<A: App>(
