@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the start failed or a check of `doctor` did, 2 wrong use or configuration.
 
+mod auth_options;
 mod chat_page;
 mod check_token;
 mod doctor;

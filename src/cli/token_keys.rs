@@ -4,8 +4,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use campanile::auth::Algorithm;
+use campanile::auth::{Algorithm, AuthOptions};
+use campanile::config;
 use clap::Args;
+
+use super::auth_options::auth_options;
+use super::{FileArgs, sources};
 
 /// Longest file with a key or a token, bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -13,6 +17,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Where the key is.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
+    /// Take what is not named here from `[auth.jwt]` of this configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The secret of HS256, HS384 and HS512. It stands in the list of processes: better a file
     #[arg(long, value_name = "SECRET", conflicts_with_all = ["secret_file", "key"])]
     secret: Option<String>,
@@ -48,6 +55,27 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
 }
 
 impl KeyArgs {
+    /// Whether a key is named on the command line.
+    pub(crate) fn has_key(&self) -> bool {
+        self.secret.is_some() || self.secret_file.is_some() || self.key.is_some()
+    }
+
+    /// The options of the configuration file. Errors: what is wrong with it, a line each.
+    pub(crate) fn configured(&self) -> Result<Option<AuthOptions>, String> {
+        let Some(path) = &self.config else {
+            return Ok(None);
+        };
+        let args = FileArgs {
+            config: Some(path.clone()),
+        };
+        let config = sources::of_file(&args).and_then(|sources| config::load(&sources));
+        let config = config.map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })?;
+        auth_options(&config).map(Some)
+    }
+
     /// The key and its algorithm. Errors: none is named, or a file cannot be read.
     pub(crate) fn read(&self) -> Result<(KeyText, Algorithm), String> {
         let key = match (&self.secret, &self.secret_file, &self.key) {
@@ -67,12 +95,12 @@ impl KeyArgs {
 }
 
 /// A file without the line end at its end.
-fn read_line(path: &Path) -> Result<String, String> {
+pub(crate) fn read_line(path: &Path) -> Result<String, String> {
     let text = read_text(path)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let file = std::fs::File::open(path);
     file.and_then(read_all)
         .map_err(|error| format!("{}: {error}", path.display()))
