@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use campanile::HttpFetch;
 use campanile::auth::{
-    AuthError, AuthOptions, Authenticator, Identity, KeyOptions, Material, TokenOptions, Verdict,
+    AuthError, AuthOptions, Authenticator, Identity, KeyOptions, Material, Mode, Verdict,
 };
 use campanile::time::{Clock, Timestamp};
 use clap::Args;
+use tokio::runtime::Builder;
 
 use super::token_keys::{KeyArgs, KeyText, read_all};
 
@@ -43,36 +46,48 @@ fn check(args: &CheckTokenArgs, now_s: u64) -> Result<Result<Identity, AuthError
         "-" => read_all(std::io::stdin()).map_err(|error| format!("stdin: {error}"))?,
         token => token.to_owned(),
     };
-    let auth = Authenticator::new(options(&args.key)?, None).map_err(|error| error.to_string())?;
+    let fetch = HttpFetch::new().map_err(|error| error.to_string())?;
+    let options = options(&args.key)?;
+    let auth = Authenticator::new(options, Some(Arc::new(fetch))).map_err(|e| e.to_string())?;
     match auth.verify(token.trim(), now_s) {
         Ok(Verdict::Known(identity)) => Ok(Ok(identity)),
-        // Nothing is fetched: all keys are at hand.
-        Ok(Verdict::Guest | Verdict::FirstMessage | Verdict::Later(_)) => {
-            Ok(Err(AuthError::Unavailable))
+        Ok(Verdict::Later(pending)) => {
+            // The key set must be fetched.
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| error.to_string())?;
+            Ok(runtime.block_on(pending))
         }
+        Ok(Verdict::Guest | Verdict::FirstMessage) => Ok(Err(AuthError::Missing)),
         Err(refused) => Ok(Err(refused)),
     }
 }
 
+/// What the server would be told: the configuration's, and what the command line says instead.
 fn options(args: &KeyArgs) -> Result<AuthOptions, String> {
-    let (key, algorithm) = args.read()?;
-    let key = KeyOptions {
-        id: args.kid.clone(),
-        algorithms: vec![algorithm],
-        material: match key {
-            KeyText::Secret(secret) => Material::Secret(secret),
-            KeyText::Pem(pem) => Material::PublicPem(pem),
-        },
-    };
-    Ok(AuthOptions {
-        token: TokenOptions {
-            keys: vec![key],
-            issuer: args.issuer.clone(),
-            audience: args.audience.clone().into_iter().collect(),
-            ..TokenOptions::default()
-        },
-        ..AuthOptions::default()
-    })
+    let configured = args.configured()?;
+    let is_configured = configured.is_some();
+    let mut options = configured.unwrap_or_default();
+    // Also where the server lets guests in, this is about tokens.
+    options.mode = Mode::Required;
+    if !is_configured || args.has_key() {
+        let (key, algorithm) = args.read()?;
+        options.token.jwks_url = None;
+        options.token.keys = vec![KeyOptions {
+            id: args.kid.clone(),
+            algorithms: vec![algorithm],
+            material: match key {
+                KeyText::Secret(secret) => Material::Secret(secret),
+                KeyText::Pem(pem) => Material::PublicPem(pem),
+            },
+        }];
+    }
+    if let Some(issuer) = &args.issuer {
+        options.token.issuer = Some(issuer.clone());
+    }
+    if let Some(audience) = &args.audience {
+        options.token.audience = vec![audience.clone()];
+    }
+    Ok(options)
 }
 
 /// Who somebody is, a line for each thing that is known.
@@ -180,14 +195,9 @@ mod tests {
                 "{make:?} {by:?}"
             );
         }
-        let same = [
-            SECRET,
-            "--issuer=x",
-            "--audience=y",
-            "--kid=z",
-            "--expires=2h",
-        ];
-        assert!(made_and_checked(&same, &same, 1000 + 7200).is_ok());
+        let same = [SECRET, "--issuer=x", "--audience=y", "--kid=z"];
+        let longer = [&same[..], &["--expires=2h"]].concat();
+        assert!(made_and_checked(&longer, &same, 1000 + 7200).is_ok());
     }
 
     #[test]

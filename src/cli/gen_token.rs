@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use campanile::auth::{Algorithm, SECRET_BYTES_MIN};
+use campanile::auth::{Algorithm, Material, SECRET_BYTES_MIN, TokenOptions};
 use campanile::id::UserId;
 use campanile::time::Clock;
 use campanile::who::Roles;
@@ -48,18 +48,27 @@ pub(super) fn token(args: &GenTokenArgs, now_s: u64) -> Result<String, String> {
         return Err("--user: empty, too long or with control characters".into());
     }
     let roles = Roles::from_list(&args.roles).ok_or("--roles: no list of role names")?;
-    let (key, algorithm) = args.key.read()?;
+    let configured = args.key.configured()?.map(|options| options.token);
+    let (key, algorithm) = match &configured {
+        Some(token) if !args.key.has_key() => configured_secret(token)?,
+        _ => args.key.read()?,
+    };
     let header = Header {
         kid: args.key.kid.clone(),
         ..Header::new(algorithm)
     };
     let key = encoding_key(key, algorithm)?;
-    let claims = claims(args, &roles, now_s);
+    let claims = claims(args, configured.as_ref(), &roles, now_s);
     jsonwebtoken::encode(&header, &claims, &key)
         .map_err(|_| format!("the key cannot sign by {algorithm:?}"))
 }
 
-fn claims(args: &GenTokenArgs, roles: &Roles, now_s: u64) -> Map<String, Value> {
+fn claims(
+    args: &GenTokenArgs,
+    configured: Option<&TokenOptions>,
+    roles: &Roles,
+    now_s: u64,
+) -> Map<String, Value> {
     let id = args
         .id
         .clone()
@@ -76,12 +85,35 @@ fn claims(args: &GenTokenArgs, roles: &Roles, now_s: u64) -> Map<String, Value> 
     if !roles.is_empty() {
         claims.insert("roles".into(), roles.into());
     }
-    for (name, value) in [("iss", &args.key.issuer), ("aud", &args.key.audience)] {
+    let issuer = configured.and_then(|token| token.issuer.as_ref());
+    let audience = configured.and_then(|token| token.audience.first());
+    for (name, value) in [
+        ("iss", args.key.issuer.as_ref().or(issuer)),
+        ("aud", args.key.audience.as_ref().or(audience)),
+    ] {
         if let Some(value) = value {
             claims.insert(name.into(), value.clone().into());
         }
     }
     claims
+}
+
+/// The secret of a configuration: a public key signs nothing.
+fn configured_secret(token: &TokenOptions) -> Result<(KeyText, Algorithm), String> {
+    let algorithm = token
+        .algorithms
+        .iter()
+        .find(|a| a.family() == AlgorithmFamily::Hmac);
+    let secret = token.keys.iter().find_map(|key| match &key.material {
+        Material::Secret(secret) if key.id.is_none() => Some(secret.clone()),
+        _ => None,
+    });
+    match (secret, algorithm) {
+        (Some(secret), Some(algorithm)) => Ok((KeyText::Secret(secret), *algorithm)),
+        _ => {
+            Err("the configuration has no secret in auth.jwt: name the private key by --key".into())
+        }
+    }
 }
 
 /// What signs. Errors: a secret that is too short for the server, a key of another kind.

@@ -74,9 +74,10 @@ section! {
         /// `auth.cookie_name`. "query": `?token=`, which leaks into the logs of proxies.
         sources: Vec<Source> = vec![Source::Header, Source::Subprotocol, Source::Cookie],
             Choices::<Source>::new();
-        /// Name of the cookie that holds a token.
+        /// Name of the cookie that holds a token; with `auth.session_url`, of the session's cookie, by which
+        /// those with a session are told from guests.
         cookie_name: String = "campanile_token".into(), COOKIE_NAME;
-        /// Who shows no token but a cookie is looked up here: a GET with the request's `Cookie` header,
+        /// Whose session a cookie is, is asked here (no cookie is a token then): a GET with the request's `Cookie` header,
         /// answered with 200 and `{"user":{"id":…}}` if the session is good. "" = nowhere.
         session_url: String = String::new(), Url;
         /// How long that answer may take.
@@ -131,7 +132,7 @@ section! {
     /// One more key that tokens are verified with. Repeat `[[auth.key]]` for several: a new key stands
     /// beside the old one until the last token of the old one has expired.
     AuthKey {
-        /// `kid` of the tokens that it verifies. "" = it is tried for tokens without one.
+        /// `kid` of the tokens that it verifies. "" = it is tried for all of its algorithm.
         id: String = String::new(), SHORT_TEXT;
         /// The one algorithm that it is used with.
         algorithm: Algorithm = Algorithm::HS256, Choice::<Algorithm>::new();
