@@ -122,7 +122,7 @@ impl Node {
 
     fn subscribe(&mut self) {
         self.handle(Event::Accepted {
-            descriptor: Descriptor(3),
+            descriptor: Descriptor::plain(3),
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
         });
         let slot = self.driver.adopted.take().expect("the socket was adopted");

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
+use std::str::FromStr;
 
 use smol_str::SmolStr;
 
@@ -50,7 +51,8 @@ const GENERATION_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 
-const _: () = assert!(CONNECTIONS_PER_SHARD_MAX <= 1 << SLOT_BITS);
+// The last slot is nobody's.
+const _: () = assert!(CONNECTIONS_PER_SHARD_MAX < 1 << SLOT_BITS);
 const _: () = assert!(SHARDS_MAX <= 1 << (64 - SLOT_BITS - GENERATION_BITS));
 
 impl ConnectionId {
@@ -65,6 +67,11 @@ impl ConnectionId {
                 | generation << SLOT_BITS
                 | u64::from(slot.0),
         )
+    }
+
+    /// An identifier on `shard` that no connection ever has.
+    pub fn nobody(shard: ShardId) -> Self {
+        Self(u64::from(shard.0) << (SLOT_BITS + GENERATION_BITS) | SLOT_MASK)
     }
 
     /// The shard on which the connection lives.
@@ -85,6 +92,25 @@ impl ConnectionId {
     /// The packed form, for logs and the wire.
     pub fn as_u64(self) -> u64 {
         self.0
+    }
+}
+
+/// Not 16 hexadecimal digits, or digits that no connection can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a connection is named by 16 hexadecimal digits")]
+pub struct NoConnectionId;
+
+impl FromStr for ConnectionId {
+    type Err = NoConnectionId;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, NoConnectionId> {
+        let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = u64::from_str_radix(text, 16).ok().filter(|_| is_hex);
+        let id = id.map(Self).ok_or(NoConnectionId)?;
+        (id.shard().index() < SHARDS_MAX)
+            .then_some(id)
+            .ok_or(NoConnectionId)
     }
 }
 
@@ -179,6 +205,8 @@ mod tests {
             prop_assert_eq!(id.shard(), ShardId(shard));
             prop_assert_eq!(id.slot(), Slot(slot));
             prop_assert_eq!(id.generation(), generation);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            prop_assert_ne!(id, ConnectionId::nobody(ShardId(shard)));
         }
     }
 }

@@ -44,7 +44,7 @@ pub mod server;
 pub mod api;
 
 pub use server::{Server, ServerHandle, StartError};
-pub use shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
+pub use shard::{Accept, App, Ask, Asked, Context, Message, Request, Socket, Upgrade};
 
 /// The code in the documents, compiled and run.
 #[cfg(doctest)]

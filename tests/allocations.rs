@@ -9,6 +9,9 @@ mod support;
 use campanile::realtime::protocol::{
     Body, Id, MessageId, Outbound, Position, Profile, Recipient, Status, TextName, Timestamp,
 };
+use campanile::realtime::{Realtime, RealtimeOptions};
+use campanile::shard::{Event, Mail, Work};
+use support::Bench;
 use support::paths::PATHS;
 
 /// Times a path is gone before anything is counted: by then every buffer has its size.
@@ -116,6 +119,24 @@ fn a_chat_is_written_in_every_profile_without_allocating() {
         });
         assert_eq!(counted.count_total, 0, "{profile}: {body:?}");
     }
+}
+
+#[test]
+fn what_a_scrape_asks_of_a_shard_is_the_same_work_for_any_number_of_connections() {
+    let works = [10, 5000].map(|connections| {
+        let mut bench = Bench::new(Realtime::new(RealtimeOptions::default()));
+        bench.open(connections, 1000);
+        let work: Work<Realtime> = Box::new(move |app, context| {
+            let (figures, stats) = (context.figures(), app.stats());
+            assert_eq!(
+                (figures.connections, stats.members),
+                (connections, connections)
+            );
+        });
+        let counted = allocation_counter::measure(|| bench.handle(Event::Mail(Mail::Run(work))));
+        (counted.count_total, counted.bytes_total)
+    });
+    assert_eq!(works[0], works[1]);
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Server {
         Self::start(|address| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
             command.arg("serve").arg("-c").arg(&path);
+            command.args(["--admin-listen", ""]);
             command.args(["--listen", &address.to_string(), "--shards", "2"]);
             command
         })
@@ -328,6 +329,7 @@ fn a_chat_that_does_not_come_back_is_a_loss() {
     let server = Server::start(|address| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
         command.args(["serve", "--dev", "--listen", &address.to_string()]);
+        command.args(["--admin-listen", ""]);
         command
     });
     let arguments = ["--room-size", "3", "--messages", "2", "--timeout", "2s"];

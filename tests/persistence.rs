@@ -51,6 +51,7 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
         command.arg("serve").arg("-c").arg(&self.config);
         command.args(["--listen", &address.to_string(), "--shards", "2"]);
+        command.args(["--admin-listen", ""]);
         command
             .stdin(Stdio::null())
             .env_remove("CAMPANILE_STORE__PATH");

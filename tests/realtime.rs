@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use campanile::auth::Gate;
 use campanile::realtime::protocol::Message as Inbound;
 use campanile::realtime::{
     Ctx, Exclude, Handler, HandlerError, LimitOptions, Mail, Realtime, RealtimeOptions,
@@ -126,11 +128,13 @@ impl Handler for Failing {
 fn start(shards: usize, on_user_limit: OnUserLimit) -> (Running<Realtime>, SocketAddr) {
     let app = |_| {
         let options = RealtimeOptions {
-            trust_user_ids: true,
             limits: LimitOptions::without_rates(),
             ..RealtimeOptions::default()
         };
-        Realtime::new(options).with(CustomMessage).with(Failing)
+        Realtime::new(options)
+            .with_gate(Arc::new(Gate::trusting()))
+            .with(CustomMessage)
+            .with(Failing)
     };
     let core = Options {
         on_user_limit,

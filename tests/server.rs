@@ -15,10 +15,14 @@ mod handshake;
 mod http;
 #[path = "server/messages.rs"]
 mod messages;
+#[path = "server/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "server/pubsub.rs"]
 mod pubsub;
 #[path = "server/shutdown.rs"]
 mod shutdown;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/users.rs"]
 mod users;
 

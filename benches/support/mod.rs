@@ -272,7 +272,7 @@ impl<A: App> Bench<A> {
 
     fn connect_by(&mut self, head: &mut [u8]) -> Slot {
         self.handle(Event::Accepted {
-            descriptor: Descriptor(3),
+            descriptor: Descriptor::plain(3),
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
         });
         let slot = self.driver.adopted.take().expect("the socket was adopted");

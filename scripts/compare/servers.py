@@ -63,7 +63,7 @@ class Campanile(Server):
 
     def command(self, app: str, port: int, rooms: int) -> list[str | Path]:
         if app == "chat":
-            return [self.program(), "serve", "-c", self.configure(port, rooms)]
+            return [self.program(), "serve", "-c", self.configure(port, rooms), "--admin-listen", ""]
         example = TARGET / self.profile / "examples" / app
         return [example, "--listen", f"127.0.0.1:{port}", "--shards", "1"]
 

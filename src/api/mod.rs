@@ -1,4 +1,153 @@
 //! What is said over HTTP: the API, health, metrics and the dashboard.
+//!
+//! The routers are for axum, wherever it is served: on the server's own port
+//! ([`Server::router_with`](crate::Server::router_with)) or elsewhere. A route asks the shards by a
+//! [`ServerHandle`](crate::ServerHandle) and answers what they say; nothing is decided here but who may
+//! ask. [`docs/HTTP_API.md`] is the guide, `/openapi.json` the reference, which is made of the routes.
+//!
+//! ```no_run
+//! use campanile::Server;
+//! use campanile::api::{self, ApiOptions};
+//! use campanile::realtime::{Realtime, RealtimeOptions};
+//!
+//! Server::new(|_shard| Realtime::new(RealtimeOptions::default()))
+//!     .listen("127.0.0.1:8080")
+//!     .router_with(|handle| api::router(api::State::new(handle, ApiOptions::default())))
+//!     .run()?;
+//! # Ok::<(), campanile::StartError>(())
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `state` | what the routes work with, and the limits |
+//! | `caller` | who asks: a user, a guest, a program with a key |
+//! | `body`, `cursor`, `objects` | what comes in and goes out |
+//! | `error`, `idempotency`, `rate` | layers around all routes |
+//! | `ask` | the way to the shards and back, in bounded time |
+//! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes |
+//!
+//! [`docs/HTTP_API.md`]: https://docs.rs/crate/campanile/latest/source/docs/HTTP_API.md
 #![forbid(unsafe_code)]
 
+mod ask;
+mod body;
+mod caller;
+mod cursor;
 pub mod dashboard;
+mod documents;
+mod error;
+pub mod health;
+mod idempotency;
+mod messages;
+pub mod metrics;
+mod objects;
+mod rate;
+mod rooms;
+mod state;
+mod stats;
+mod users;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use caller::Caller;
+pub use error::ApiError;
+pub use state::{ApiOptions, State};
+
+use caller::Arrival;
+
+/// How long a browser may remember what a page may ask.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+/// What a request may take besides its body and its answers, of which there are a few.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// The routes of the API and the document about them.
+fn documented() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(documents::frame())
+        .merge(rooms::routes())
+        .merge(messages::routes())
+        .merge(users::routes())
+        .merge(stats::routes())
+}
+
+/// The document about the API: OpenAPI 3.1.
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}
+
+/// The API for the public listener: for users, and for programs with a key.
+pub fn router(state: State) -> Router {
+    let (routes, openapi) = documented().split_for_parts();
+    let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
+    let routes = routes.route_layer(once);
+    layered(routes.merge(documents::routes(&openapi)), state)
+}
+
+/// The API for the listener of operators.
+pub fn admin_router(state: State) -> Router {
+    router(state)
+}
+
+/// With what belongs around every route: an identifier and the body of every error, a bounded time, what
+/// browsers ask beforehand.
+fn layered(routes: Router<State>, state: State) -> Router {
+    let limit = state.options.body_timeout + state.options.answer_timeout + SLACK;
+    let finish = middleware::from_fn_with_state((state.clock, limit), error::finish);
+    routes
+        .layer(cors(&state))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(finish)
+        .with_state(state)
+}
+
+/// Pages of allowed origins may ask, and no others (the Fetch standard, "CORS protocol").
+fn cors(state: &State) -> CorsLayer {
+    let origins = state.clone();
+    let credentials = state.clone();
+    let allowed =
+        move |origin: &HeaderValue, parts: &Parts| page(&origins, origin, parts).is_some();
+    let with_cookies = move |origin: &HeaderValue, parts: &Parts| {
+        page(&credentials, origin, parts).unwrap_or(false)
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_credentials(AllowCredentials::predicate(with_cookies))
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            ACCEPT,
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("x-user-id"),
+            HeaderName::from_static("x-user-roles"),
+        ])
+        .expose_headers([
+            LOCATION,
+            RETRY_AFTER,
+            HeaderName::from_static("idempotency-replayed"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// Whether a page of an origin may ask, and if so whether with its cookies.
+fn page(state: &State, origin: &HeaderValue, parts: &Parts) -> Option<bool> {
+    let arrival = Arrival::of(state, parts);
+    state.gate.cors(origin.to_str().ok()?, arrival.visitor())
+}

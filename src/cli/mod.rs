@@ -4,9 +4,13 @@
 
 mod chat_page;
 mod doctor;
+mod files;
+mod health;
 mod load;
 mod logging;
+mod notify;
 mod realtime_options;
+mod reload;
 mod serve;
 mod sources;
 
@@ -50,6 +54,8 @@ enum Command {
     DefaultConfig(DefaultConfigArgs),
     /// Check what the server needs of this machine, with the command that mends what is wrong
     Doctor,
+    /// Ask a running server whether it is well: prints "ok", or why not and exits 1
+    Health(health::HealthArgs),
     /// Put a WebSocket server under load, check all that it answers, and measure it
     Load(Box<load::LoadArgs>),
 }
@@ -62,6 +68,9 @@ struct ServeArgs {
     /// Address to listen on instead of `server.listen`; may be repeated
     #[arg(short, long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// Address of the admin listener instead of `server.admin_listen`; may be repeated, "" = none
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Vec<String>,
     /// Threads that serve connections, 0 = one per allowed core
     #[arg(short, long, value_name = "N")]
     shards: Option<String>,
@@ -91,26 +100,33 @@ struct DefaultConfigArgs {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => run_server(&args),
+        Command::Serve(args) => run_server(args),
         Command::CheckConfig(args) => check_config(&args),
         Command::DefaultConfig(args) if args.markdown => print(&config::reference()),
         Command::DefaultConfig(_) => print(&config::default_toml()),
         Command::Doctor => doctor::run(),
+        Command::Health(args) => health::run(&args),
         Command::Load(args) => load::run(&args),
     }
 }
 
-fn run_server(args: &ServeArgs) -> ExitCode {
-    let config = match sources::of_serve(args).and_then(|sources| config::load(&sources)) {
+fn run_server(args: ServeArgs) -> ExitCode {
+    let config = match load_config(&args) {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
     if let Err(problem) = logging::start(config.server.verbose_logging) {
         return refuse(&[problem]);
     }
-    let origin = sources::origin(args);
+    let origin = sources::origin(&args);
     announce(&config, &origin);
-    serve::run(&config, &origin)
+    serve::run(&config, &origin, Box::new(move || load_config(&args)))
+}
+
+/// Everything that `serve` goes by: at the start, and again at SIGHUP.
+fn load_config(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
+    let sources = sources::of_serve(args)?;
+    config::load(&sources).and_then(files::checked)
 }
 
 /// The first lines of the log: where the configuration is from, and what is risky in it.
@@ -131,7 +147,7 @@ fn announce(config: &Config, origin: &Origin) {
 
 fn check_config(args: &FileArgs) -> ExitCode {
     let checked = sources::of_file(args).and_then(|sources| config::load(&sources));
-    match checked {
+    match checked.and_then(files::checked) {
         Ok(config) => {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");

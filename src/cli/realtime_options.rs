@@ -1,11 +1,10 @@
 //! The options of the realtime application, as the configuration has them.
 
-use campanile::config::{self, AuthMode, Config};
+use campanile::config::{self, Config};
 use campanile::realtime::protocol::Profile;
 use campanile::realtime::{
     ContentOptions, ControlCharacters, Create, DeliveryOptions, DeliveryProof, HistoryOptions,
-    LimitOptions, Namespace, OriginRule, PlainText, PresenceOptions, RealtimeOptions,
-    RetentionOptions, Route,
+    LimitOptions, Namespace, PlainText, PresenceOptions, RealtimeOptions, RetentionOptions, Route,
 };
 use campanile::store::{StoreOptions, Synchronous};
 
@@ -32,14 +31,7 @@ pub(super) fn realtime_options(config: &Config) -> RealtimeOptions {
         may_notify: messaging.notify.clone(),
         may_create_rooms: messaging.create_rooms.clone(),
         echo_to_sender: messaging.echo_to_sender,
-        trust_user_ids: config.auth.mode == AuthMode::Trust,
         verbose_logging: config.server.verbose_logging,
-        allowed_origins: config.origin.allowed.clone(),
-        origin_rule: match config.origin.require {
-            config::OriginRequire::Auto => OriginRule::Auto,
-            config::OriginRequire::Always => OriginRule::Always,
-            config::OriginRequire::Never => OriginRule::Never,
-        },
     }
 }
 

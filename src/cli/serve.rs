@@ -2,15 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
+use campanile::api::{self, ApiOptions, State};
 use campanile::config::{Config, OnUserLimit, Origin, SlowPolicy};
 use campanile::realtime::Realtime;
 use campanile::shard::{self, Compression, Options};
 use campanile::store::{OpenError, Store};
-use campanile::{Server, StartError};
+use campanile::{Server, ServerHandle, StartError};
 use thiserror::Error;
 
+use super::notify;
 use super::realtime_options::{realtime_options, store_options};
+use super::reload::{Load, Reloader};
+
+/// Longest time that the shards have to answer a question after their health.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server does not run.
 #[derive(Debug, Error)]
@@ -22,8 +31,10 @@ enum ServeError {
 }
 
 /// Runs the server. Logging is set up and the configuration has been announced.
-pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
-    match serve(config, origin) {
+///
+/// `load` reads the configuration again at SIGHUP.
+pub(crate) fn run(config: &Config, origin: &Origin, load: Load) -> ExitCode {
+    match serve(config, origin, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("the server cannot start: {error}");
@@ -32,7 +43,7 @@ pub(crate) fn run(config: &Config, origin: &Origin) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
+fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError> {
     let realtime = Arc::new(realtime_options(config));
     let (store, store_thread) = match store_options(config) {
         Some(options) => {
@@ -42,7 +53,7 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
         }
         None => (None, None),
     };
-    let of_shards = store.clone();
+    let (of_shards, of_api) = (store.clone(), store.clone());
     let application = move |_shard| match &of_shards {
         Some(store) => Realtime::with_store(Arc::clone(&realtime), store.clone()),
         None => Realtime::new(Arc::clone(&realtime)),
@@ -56,10 +67,32 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
         server = server.listen(address);
     }
     if *origin == Origin::Development {
-        server = server.router(super::chat_page::router());
+        server = server.router_with(|handle| {
+            let options = ApiOptions {
+                development: true,
+                ..ApiOptions::default()
+            };
+            let mut state = State::new(handle, options);
+            state.store = of_api;
+            api::router(state).merge(super::chat_page::router())
+        });
     }
+    let server = server.admin(&config.server.admin_listen, admin_router);
     let running = server.start()?;
-    running.stop_on_signals();
+    running.stop_on_signals_after(notify::stopping);
+    let reloader = Reloader::new(
+        load,
+        config.clone(),
+        running.handle(),
+        store.is_some(),
+        Vec::new(),
+    );
+    let reloader = Arc::new(tokio::sync::Mutex::new(reloader));
+    running.on_hangup(move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.lock().await.reload().await }
+    });
+    running.spawn(notify::watchdog(running.handle()));
     for address in running.addresses() {
         for route in &config.route {
             tracing::info!("listening on ws://{address}{}", route.path);
@@ -68,6 +101,10 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
             tracing::info!("chat page: http://{address}/");
         }
     }
+    for address in running.admin_addresses() {
+        tracing::info!("admin listener: http://{address}/");
+    }
+    notify::ready();
     running.wait();
     // After the shards: what they have queued is still written.
     drop(store_thread);
@@ -77,7 +114,16 @@ fn serve(config: &Config, origin: &Origin) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn core_options(config: &Config) -> Options {
+/// What the admin listener answers: `/healthz`, 200 if every shard does.
+fn admin_router(handle: ServerHandle<Realtime>) -> Router {
+    let health = async move || match tokio::time::timeout(HEALTH_TIMEOUT, handle.stats()).await {
+        Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n"),
+    };
+    Router::new().route("/healthz", axum::routing::get(health))
+}
+
+pub(super) fn core_options(config: &Config) -> Options {
     let (heartbeat, limits) = (&config.heartbeat, &config.limits);
     Options {
         message_bytes_max: config.largest_message_size(),

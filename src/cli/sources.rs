@@ -63,9 +63,11 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
         value,
     };
     let listen = (!args.listen.is_empty()).then(|| args.listen.join(","));
+    let admin_listen = (!args.admin_listen.is_empty()).then(|| args.admin_listen.join(","));
     let verbose = args.verbose.then(|| "true".to_string());
     [
         ("--listen", "listen", listen),
+        ("--admin-listen", "admin_listen", admin_listen),
         ("--shards", "shards", args.shards.clone()),
         ("--verbose", "verbose_logging", verbose),
     ]

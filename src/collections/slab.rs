@@ -130,6 +130,16 @@ impl<T> Slab<T> {
         }
     }
 
+    /// No value has an index of so much or more. What lies below may be vacant.
+    pub fn span(&self) -> u32 {
+        u32::try_from(self.chunks.len()).map_or(u32::MAX, |chunks| chunks.saturating_mul(CHUNK))
+    }
+
+    /// What the values take, bytes, with what is kept beside each.
+    pub fn bytes(&self) -> usize {
+        self.count * size_of::<Entry<T>>()
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.count
@@ -208,11 +218,18 @@ impl<T> Slab<T> {
 
     /// The indices in use, ascending.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
+        self.indices_from(0)
+    }
+
+    /// The indices in use from `from` on, ascending.
+    pub fn indices_from(&self, from: u32) -> impl Iterator<Item = u32> + '_ {
         let chunks = (0u32..).step_by(CHUNK as usize).zip(&self.chunks);
-        chunks.flat_map(|(first, chunk)| {
+        let chunks = chunks.skip(chunk_of(from));
+        let indices = chunks.flat_map(|(first, chunk)| {
             let entries = (first..).zip(&chunk.entries);
             entries.filter_map(|(index, entry)| entry.value().map(|_| index))
-        })
+        });
+        indices.skip_while(move |&index| index < from)
     }
 
     fn entry(&self, index: u32) -> Option<&Entry<T>> {

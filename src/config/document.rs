@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::load::variable_name;
 use super::options::{Entry, Section};
+use super::reload::is_at_start;
 use super::{Config, SECTIONS, TABLES};
 
 /// All options with their defaults as a TOML file with comments. Loading it gives the defaults.
@@ -13,18 +14,26 @@ pub fn default_toml() -> String {
          # Variables override the file: CAMPANILE_SECTION__KEY. Flags override both.\n",
     );
     for_each_section(|name, defaults| {
+        // Of a section that is not there without a file only its form is shown.
+        let (first, mark) = match defaults.sections.first() {
+            Some(first) => (*first, ""),
+            None => (defaults.element, "# "),
+        };
         out.push('\n');
-        comment(&mut out, defaults.sections[0].about());
-        put(&mut out, format_args!("{}\n", header(name, &defaults)));
-        for entry in defaults.sections[0].entries() {
+        comment(&mut out, first.about());
+        put(
+            &mut out,
+            format_args!("{mark}{}\n", header(name, &defaults)),
+        );
+        for entry in first.entries() {
             comment(&mut out, entry.doc);
             put(&mut out, format_args!("# ({})\n", (entry.expected)()));
             put(
                 &mut out,
-                format_args!("{} = {}\n", entry.key, value(defaults.sections[0], entry)),
+                format_args!("{mark}{} = {}\n", entry.key, value(first, entry)),
             );
         }
-        for section in &defaults.sections[1..] {
+        for section in defaults.sections.iter().skip(1) {
             put(&mut out, format_args!("\n[[{name}]]\n"));
             settings(&mut out, *section);
         }
@@ -59,6 +68,9 @@ pub fn reference() -> String {
             }
             out.push_str("```\n");
         }
+        if defaults.sections.is_empty() {
+            out.push_str("\nThere is none without a file.\n");
+        }
         for entry in section.entries() {
             put(&mut out, format_args!("\n### `{name}.{}`\n\n", entry.key));
             put(&mut out, format_args!("{}\n\n", paragraph(entry.doc)));
@@ -76,6 +88,9 @@ pub fn reference() -> String {
                     format_args!("- Variable: `{}`\n", variable_name(name, entry.key)),
                 );
             }
+            if is_at_start(name) || is_at_start(&format!("{name}.{}", entry.key)) {
+                out.push_str("- Changes: at the next start\n");
+            }
         }
     });
     out
@@ -87,7 +102,8 @@ const INTRODUCTION: &str = "\
 <!-- Written by `campanile default-config --markdown`; a test holds it current. -->
 
 Options come from a TOML file (`campanile serve -c FILE`), from variables called
-`CAMPANILE_SECTION__KEY`, and from flags; each overrides the one before. Sections in double brackets
+`CAMPANILE_SECTION__KEY`, and from flags; each overrides the one before. A dot in a section's name is
+`__` in the variable's: `CAMPANILE_AUTH__JWT__SECRET`. Sections in double brackets
 may stand several times, and are set in the file alone. A list in a variable is
 written with commas: `CAMPANILE_SERVER__LISTEN=127.0.0.1:9000,127.0.0.1:9001`. An option that does
 not exist, a value that is not taken and two options that contradict each other stop the start, and
@@ -100,13 +116,20 @@ Durations are written `\"500ms\"`, `\"10s\"`, `\"5m\"`; sizes are integers in by
 Without a file, or with `--dev`, the server starts in development mode: it listens on loopback and
 lets everybody in as a guest. With a file it does the same until the file says otherwise; an
 address that is not loopback is refused until the file also says who may come in.
+
+SIGHUP has the server read all this again. What has changed holds from then on, but for options that
+change `at the next start`: those are named in the log and stay as they are. If anything is wrong, the
+log lists it all and nothing changes.
+
+Secrets are shown nowhere: not in a problem, not in the log, and not by `default-config`.
 ";
 
 /// What a section is without a file.
 struct Defaults<'a> {
     /// Values of options that a section leaves out.
     element: &'a dyn Section,
-    /// All sections of that name, at least one.
+    /// All sections of that name: one, or as many as there are without a file if it may stand several
+    /// times.
     sections: Vec<&'a dyn Section>,
     /// It may stand several times.
     is_table: bool,
@@ -189,8 +212,13 @@ mod tests {
             let section = defaults.element;
             let (_, rest) = text.split_once(&format!("[{name}]")).expect("a header");
             for entry in section.entries() {
+                let mark = if defaults.sections.is_empty() {
+                    "# "
+                } else {
+                    ""
+                };
                 assert!(
-                    rest.contains(&format!("\n{} = ", entry.key)),
+                    rest.contains(&format!("\n{mark}{} = ", entry.key)),
                     "{name}.{}",
                     entry.key
                 );

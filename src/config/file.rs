@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 use super::kind::Raw;
 use super::load::Place;
-use super::{Problem, TABLES, Table};
+use super::{Problem, SECTIONS, TABLES, Table};
 
 /// Largest file, bytes. The whole table of options is a hundredth of it.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -67,7 +67,8 @@ pub(super) fn read(name: &str, text: &str) -> Contents {
         }
     }
     for (name, value) in table.get_ref() {
-        contents.section(&lines, name, value);
+        let place = lines.place(name.span().start);
+        contents.section(&lines, name.get_ref(), place, value.get_ref());
     }
     let sound = |line: &Option<usize>| !broken.contains(line);
     contents.problems.retain(|problem| sound(&problem.line));
@@ -82,59 +83,75 @@ pub(super) fn read(name: &str, text: &str) -> Contents {
 }
 
 impl Contents {
-    fn section(
-        &mut self,
-        lines: &Lines<'_>,
-        name: &Spanned<DeString<'_>>,
-        value: &Spanned<DeValue<'_>>,
-    ) {
-        let section = name.get_ref().as_ref();
-        let place = lines.place(name.span().start);
-        let table = TABLES.iter().find(|table| table.name == section);
-        let message = match (table, value.get_ref()) {
+    /// Takes what stands under a section's name. `name` is the whole of it: `auth.jwt`.
+    fn section(&mut self, lines: &Lines<'_>, name: &str, place: Place, value: &DeValue<'_>) {
+        let table = TABLES.iter().find(|table| table.name == name);
+        let message = match (table, value) {
             (Some(Table { count_max, .. }), DeValue::Array(items)) if items.len() > *count_max => {
                 format!(
-                    "expected at most {count_max} {section}s, found {}",
+                    "expected at most {count_max} [[{name}]], found {}",
                     items.len()
                 )
             }
             (Some(_), DeValue::Array(items)) if !items.is_empty() => {
                 return items
                     .iter()
-                    .for_each(|item| self.element(lines, section, item));
+                    .for_each(|item| self.element(lines, name, item));
             }
-            (Some(_), other) => format!("expected [[{section}]], found {}", raw(other)),
+            (Some(_), other) => format!("expected [[{name}]], found {}", raw(other).sort()),
             (None, DeValue::Table(table)) => {
-                return self.sections.push(group(lines, section, place, table));
+                let group = self.group(lines, name, place, table);
+                return self.sections.push(group);
             }
-            (None, other) => format!("expected a section, [{section}], found {}", raw(other)),
+            (None, other) => {
+                let found = raw(other);
+                format!("expected a section, [{name}], found {}", found.sort())
+            }
         };
-        self.problems.push(place.problem(section.into(), message));
+        self.problems.push(place.problem(name.into(), message));
     }
 
     fn element(&mut self, lines: &Lines<'_>, name: &str, item: &Spanned<DeValue<'_>>) {
         let place = lines.place(item.span().start);
         match item.get_ref() {
-            DeValue::Table(table) => self.tables.push(group(lines, name, place, table)),
+            DeValue::Table(table) => {
+                let group = self.group(lines, name, place, table);
+                self.tables.push(group);
+            }
             other => {
-                let message = format!("expected [[{name}]], found {}", raw(other));
+                let message = format!("expected [[{name}]], found {}", raw(other).sort());
                 self.problems.push(place.problem(name.into(), message));
             }
         }
     }
+
+    /// The settings of a section. Sections inside it become groups of their own.
+    fn group(&mut self, lines: &Lines<'_>, name: &str, place: Place, table: &DeTable<'_>) -> Group {
+        let mut settings = Vec::new();
+        for (key, value) in table {
+            let place = lines.place(key.span().start);
+            let whole = format!("{name}.{}", key.get_ref());
+            if is_section(&whole) {
+                self.section(lines, &whole, place, value.get_ref());
+                continue;
+            }
+            settings.push(Setting {
+                key: key.get_ref().to_string(),
+                raw: raw(value.get_ref()),
+                place,
+            });
+        }
+        Group {
+            name: name.into(),
+            place,
+            settings,
+        }
+    }
 }
 
-fn group(lines: &Lines<'_>, name: &str, place: Place, table: &DeTable<'_>) -> Group {
-    let setting = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| Setting {
-        key: key.get_ref().to_string(),
-        raw: raw(value.get_ref()),
-        place: lines.place(key.span().start),
-    };
-    Group {
-        name: name.into(),
-        place,
-        settings: table.iter().map(setting).collect(),
-    }
+/// Whether there is a section of this name, once or several times.
+fn is_section(name: &str) -> bool {
+    SECTIONS.contains(&name) || TABLES.iter().any(|table| table.name == name)
 }
 
 /// The value without its spans. The parser bounds how deep arrays nest.

@@ -29,18 +29,32 @@ pub(super) enum Raw {
 
 impl Raw {
     /// The text of a string, wherever it came from.
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Words(text) => Some(text.trim()),
             _ => None,
         }
     }
 
-    /// The texts of a list: an array of strings, or words with commas between them.
+    /// The texts of a list: an array of strings, or words with commas between them, of which "" is none.
     pub(super) fn texts(&self) -> Option<Vec<&str>> {
         match self {
             Self::List(items) => items.iter().map(Self::text).collect(),
-            other => Some(other.text()?.split(',').map(str::trim).collect()),
+            other => match other.text()? {
+                "" => Some(Vec::new()),
+                text => Some(text.split(',').map(str::trim).collect()),
+            },
+        }
+    }
+
+    /// What sort of value this is, for where it may be a secret in the wrong place.
+    pub(super) fn sort(&self) -> &str {
+        match self {
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) => "an integer",
+            Self::Text(_) | Self::Words(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Other(what) => what,
         }
     }
 }
@@ -228,6 +242,29 @@ impl Kind for Time {
 
     fn write(&self, value: &Duration) -> String {
         format!("\"{}\"", humantime::format_duration(*value))
+    }
+}
+
+/// A share of the whole: `"80%"`.
+pub(super) struct Percent;
+
+impl Kind for Percent {
+    type Value = u8;
+
+    fn read(&self, raw: &Raw) -> Option<u8> {
+        raw.text()?.strip_suffix('%')?.parse().ok()
+    }
+
+    fn admits(&self, value: &u8) -> bool {
+        (1..=100).contains(value)
+    }
+
+    fn expected(&self) -> String {
+        "share 1%..=100%".into()
+    }
+
+    fn write(&self, value: &u8) -> String {
+        format!("\"{value}%\"")
     }
 }
 

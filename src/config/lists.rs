@@ -1,46 +1,16 @@
 //! Options that are lists.
 
-use std::net::SocketAddr;
+use std::marker::PhantomData;
 
-use super::kind::{Kind, Raw};
+use super::kind::{Choice, Kind, Named, Raw, Word};
 use crate::who::Who;
 
-/// Most addresses in one list.
-const ADDRESSES_MAX: usize = 64;
 /// Most origins in one list.
 const ORIGINS_MAX: usize = 256;
 /// Most kinds of people in one list.
 const PEOPLE_MAX: usize = 32;
-
-/// A list of `ip:port` addresses. Names are not looked up: what is listened on must be plain to see.
-pub(super) struct Addresses;
-
-impl Kind for Addresses {
-    type Value = Vec<SocketAddr>;
-
-    fn read(&self, raw: &Raw) -> Option<Vec<SocketAddr>> {
-        raw.texts()?
-            .into_iter()
-            .map(|text| text.parse().ok())
-            .collect()
-    }
-
-    fn admits(&self, value: &Vec<SocketAddr>) -> bool {
-        (1..=ADDRESSES_MAX).contains(&value.len())
-    }
-
-    fn expected(&self) -> String {
-        format!("1..={ADDRESSES_MAX} addresses such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
-    }
-
-    fn write(&self, value: &Vec<SocketAddr>) -> String {
-        let items: Vec<String> = value
-            .iter()
-            .map(|address| format!("\"{address}\""))
-            .collect();
-        format!("[{}]", items.join(", "))
-    }
-}
+/// Most texts in one list.
+const TEXTS_MAX: usize = 64;
 
 /// Origins of web pages (RFC 6454): `scheme://host[:port]`, `scheme://*.domain[:port]`,
 /// `same-origin` or `*`.
@@ -110,9 +80,72 @@ impl Kind for People {
     }
 }
 
+/// One or more words of a closed set, none twice.
+pub(super) struct Choices<T>(PhantomData<T>);
+
+impl<T> Choices<T> {
+    /// The choices among all words of `T`.
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: Named> Kind for Choices<T> {
+    type Value = Vec<T>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<T>> {
+        let one = |text: &str| Choice::new().read(&Raw::Words(text.into()));
+        raw.texts()?.into_iter().map(one).collect()
+    }
+
+    fn admits(&self, value: &Vec<T>) -> bool {
+        let stands_twice = |(index, word)| value[..index].contains(word);
+        !value.is_empty() && !value.iter().enumerate().any(stands_twice)
+    }
+
+    fn expected(&self) -> String {
+        format!(
+            "one or more of {}, none twice",
+            Choice::<T>::new().expected()
+        )
+    }
+
+    fn write(&self, value: &Vec<T>) -> String {
+        let words: Vec<String> = value.iter().map(|word| Choice::new().write(word)).collect();
+        format!("[{}]", words.join(", "))
+    }
+}
+
+/// Texts of one form, none of them empty. The list may be.
+pub(super) struct Texts(pub(super) Word);
+
+impl Kind for Texts {
+    type Value = Vec<String>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<String>> {
+        Some(raw.texts()?.into_iter().map(String::from).collect())
+    }
+
+    fn admits(&self, value: &Vec<String>) -> bool {
+        value.len() <= TEXTS_MAX
+            && value
+                .iter()
+                .all(|text| !text.is_empty() && self.0.admits(text))
+    }
+
+    fn expected(&self) -> String {
+        format!("0..={TEXTS_MAX} of: {}", self.0.expected())
+    }
+
+    fn write(&self, value: &Vec<String>) -> String {
+        toml::Value::from(value.clone()).to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OriginRequire;
 
     #[test]
     fn people_are_listed_by_kind_and_role() {
@@ -132,6 +165,17 @@ mod tests {
         assert!(People.check(&vec![Who::Anyone; PEOPLE_MAX + 1]).is_err());
         let list = vec![Who::Owner, Who::Role("x".into())];
         assert_eq!(People.write(&list), r#"["owner", "role:x"]"#);
+    }
+
+    #[test]
+    fn words_are_chosen_once_each() {
+        let take = |text: &str| Choices::<OriginRequire>::new().take(&Raw::Words(text.into()));
+        let both = vec![OriginRequire::Never, OriginRequire::Auto];
+        assert_eq!(take("never, auto"), Ok(both.clone()));
+        assert_eq!(Choices::new().write(&both), r#"["never", "auto"]"#);
+        for wrong in ["", "never,", "never,never", "ever"] {
+            assert!(take(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! From texts to a [`Config`]: file, then variables, then flags, and all problems of all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::kind::Raw;
 use super::options::Section;
-use super::validate::contradictions;
+use super::validate::{contradictions, is_loopback};
 use super::{Config, Problem, SECTIONS, TABLES, file, suggest};
 
 /// What every variable of ours begins with.
@@ -12,8 +13,9 @@ const PREFIX: &str = "CAMPANILE_";
 /// What stands between section and key in a variable.
 const SEPARATOR: &str = "__";
 
-/// Everything that a configuration is made from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything that a configuration is made from. Its texts hold secrets: [`fmt::Debug`] shows their
+/// names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// Name and text of the TOML file. The name is only for problems.
     pub file: Option<(String, String)>,
@@ -23,6 +25,18 @@ pub struct Sources {
     pub development: bool,
     /// Flags. The last of several for one option holds.
     pub flags: Vec<Flag>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.environment.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file.as_ref().map(|(name, _)| name))
+            .field("environment", &names)
+            .field("development", &self.development)
+            .field("flags", &self.flags)
+            .finish()
+    }
 }
 
 /// One option given on the command line.
@@ -134,7 +148,7 @@ impl Loader {
         let results: Vec<_> = group
             .settings
             .iter()
-            .map(|setting| apply(section, &setting.key, &setting.raw))
+            .map(|setting| apply(section, &group.name, &setting.key, &setting.raw))
             .collect();
         self.places
             .insert(element_key(&group.name, index, first), group.place);
@@ -165,7 +179,7 @@ impl Loader {
             .iter()
             .find(|table| name.starts_with(&variable_name(table.name, "")));
         let message = match table {
-            Some(table) => format!("{}s can be set in a file only", table.name),
+            Some(table) => format!("[[{}]] can be set in a file only", table.name),
             None => format!("unknown option{hint}"),
         };
         self.problems.push(place.problem(String::new(), message));
@@ -174,15 +188,21 @@ impl Loader {
     fn development(&mut self) {
         let defaults = Config::default();
         self.config.server.listen = defaults.server.listen;
+        self.config.tls.listen = defaults.tls.listen;
         self.config.auth.mode = defaults.auth.mode;
-        for key in ["server.listen", "auth.mode"] {
-            self.places.insert(
-                key.into(),
-                Place {
-                    source: "--dev".into(),
-                    line: None,
-                },
-            );
+        let admin = &mut self.config.server.admin_listen;
+        admin.retain(|address| is_loopback(*address));
+        for key in [
+            "server.listen",
+            "server.admin_listen",
+            "tls.listen",
+            "auth.mode",
+        ] {
+            let place = Place {
+                source: "--dev".into(),
+                line: None,
+            };
+            self.places.insert(key.into(), place);
         }
     }
 
@@ -195,7 +215,7 @@ impl Loader {
             .config
             .section_mut(section)
             .expect("the section was looked up");
-        let result = apply(options, key, raw);
+        let result = apply(options, section, key, raw);
         self.note(format!("{section}.{key}"), place, result);
     }
 
@@ -242,14 +262,15 @@ impl Loader {
     }
 }
 
-/// Sets an option, with an error in words if there is none of that name.
-fn apply(section: &mut dyn Section, key: &str, raw: &Raw) -> Result<(), String> {
+/// Sets an option of the section called `name`, with an error in words if there is none such.
+fn apply(section: &mut dyn Section, name: &str, key: &str, raw: &Raw) -> Result<(), String> {
     section.set(key, raw).unwrap_or_else(|| {
+        let tables = TABLES.iter().map(|table| table.name);
+        let inside = SECTIONS.iter().copied().chain(tables);
+        let inside = inside.filter_map(|other| other.strip_prefix(name)?.strip_prefix('.'));
         let known = section.entries().iter().map(|entry| entry.key);
-        Err(format!(
-            "unknown option{}",
-            suggest::hint(suggest::closest(key, known))
-        ))
+        let hint = suggest::closest(key, known.chain(inside));
+        Err(format!("unknown option{}", suggest::hint(hint)))
     })
 }
 
@@ -267,11 +288,11 @@ fn variables(config: &Config) -> Vec<(String, &'static str, &'static str)> {
     variables
 }
 
-/// The variable of an option: `CAMPANILE_SERVER__LISTEN`.
+/// The variable of an option: `CAMPANILE_SERVER__LISTEN`, `CAMPANILE_AUTH__JWT__SECRET`.
 pub(super) fn variable_name(section: &str, key: &str) -> String {
     format!(
         "{PREFIX}{}{SEPARATOR}{}",
-        section.to_uppercase(),
+        section.to_uppercase().replace('.', SEPARATOR),
         key.to_uppercase()
     )
 }

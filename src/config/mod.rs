@@ -30,7 +30,10 @@ mod file;
 mod kind;
 mod lists;
 mod load;
+mod network;
 mod options;
+mod reload;
+mod secret;
 mod suggest;
 mod validate;
 mod words;
@@ -41,20 +44,30 @@ use std::path::PathBuf;
 pub use document::{default_toml, reference};
 pub use load::{Flag, Sources, load};
 pub use options::{
-    Auth, Compression, DEFAULT_PORT, Delivery, Heartbeat, Limits, MESSAGE_BYTES_MAX, Messaging,
-    Namespace, Origins, Presence, QUEUE_BYTES_MAX, Route, Rpc, Server, Shutdown, Store,
+    AdminAccess, Api, ApiKey, Auth, AuthKey, Certificate, Compression, DEFAULT_ADMIN_PORT,
+    DEFAULT_PORT, Delivery, Heartbeat, Jwt, Limits, Log, MESSAGE_BYTES_MAX, Messaging, Namespace,
+    Origins, Pairing, Presence, QUEUE_BYTES_MAX, Route, Rpc, Server, Shutdown, Store, Tls,
 };
+pub use reload::Reloaded;
+pub use secret::{Secret, is_key};
 pub use words::{
-    AuthMode, ControlCharacters, Create, DeliveryProof, OnUserLimit, OriginRequire, PlainText,
-    Profile, SlowPolicy, Synchronous,
+    Algorithm, AuthMode, ControlCharacters, Create, DeliveryProof, Io, OnUserLimit, OriginRequire,
+    PlainText, Profile, ProxyProtocol, Scope, SlowPolicy, Source, Synchronous, TlsVersion,
 };
 
-use options::Section;
+use options::{Reload, Section};
 
 /// Most routes of one server.
 pub const ROUTES_MAX: usize = 256;
 /// Most namespaces of one server: a room's is looked for from the first to the last.
 pub const NAMESPACES_MAX: usize = 256;
+
+/// Most certificates of one server.
+pub const CERTIFICATES_MAX: usize = 256;
+/// Most keys that tokens are verified with, beside those of a key set.
+pub const AUTH_KEYS_MAX: usize = 64;
+/// Most keys of the HTTP API.
+pub const API_KEYS_MAX: usize = 256;
 
 /// A section that may stand several times, `[[name]]`.
 #[derive(Debug)]
@@ -66,13 +79,25 @@ struct Table {
     after: &'static str,
 }
 
+/// The name of a section as it stands between its brackets.
+macro_rules! name {
+    ($head:ident $(. $rest:ident)*) => {
+        concat!(stringify!($head) $(, ".", stringify!($rest))*)
+    };
+}
+
 macro_rules! config {
     (
-        $($(#[doc = $doc:literal])+ $section:ident: $type:ty,)+
-        $([[
-            $(#[doc = $table_doc:literal])+
-            $table:ident: $element:ty, at most $most:expr, after $after:ident, else $defaults:expr
-        ]])+
+        once {
+            $($(#[doc = $doc:literal])+ [$($name:ident).+] $section:ident: $type:ty,)+
+        }
+        often {
+            $(
+                $(#[doc = $table_doc:literal])+
+                [[$($table_name:ident).+]] $table:ident: $element:ty, at most $most:expr,
+                    after [$($after:ident).+], else $defaults:expr;
+            )+
+        }
     ) => {
         /// Every option of the server.
         ///
@@ -90,34 +115,45 @@ macro_rules! config {
         }
 
         /// Sections that stand once, in the order of the documentation.
-        const SECTIONS: &[&str] = &[$(stringify!($section)),+];
+        const SECTIONS: &[&str] = &[$(name!($($name).+)),+];
 
         /// Sections that may stand several times.
         const TABLES: &[Table] = &[$(Table {
-            name: stringify!($table),
+            name: name!($($table_name).+),
             count_max: $most,
-            after: stringify!($after),
+            after: name!($($after).+),
         }),+];
 
         impl Config {
             fn section(&self, name: &str) -> Option<&dyn Section> {
                 match name {
-                    $(stringify!($section) => Some(&self.$section),)+
+                    $(name!($($name).+) => Some(&self.$section),)+
                     _ => None,
                 }
             }
 
             fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
                 match name {
-                    $(stringify!($section) => Some(&mut self.$section),)+
+                    $(name!($($name).+) => Some(&mut self.$section),)+
                     _ => None,
                 }
+            }
+
+            /// Takes back from `old` what has changed and waits for a restart.
+            fn hold_back(&mut self, old: &Self, changes: &mut reload::Changes) {
+                $(self.$section.hold_back(&old.$section, name!($($name).+), changes);)+
+                $(
+                    let differs = self.$table != old.$table;
+                    if differs && changes.note(name!($($table_name).+).into()) {
+                        self.$table.clone_from(&old.$table);
+                    }
+                )+
             }
 
             /// The sections of one of [`TABLES`].
             fn table(&self, name: &str) -> Vec<&dyn Section> {
                 match name {
-                    $(stringify!($table) => self.$table.iter().map(|s| s as &dyn Section).collect(),)+
+                    $(name!($($table_name).+) => self.$table.iter().map(|s| s as &dyn Section).collect(),)+
                     _ => unreachable!("{name} is in no table"),
                 }
             }
@@ -125,7 +161,7 @@ macro_rules! config {
             /// Empties one of [`TABLES`].
             fn clear(&mut self, name: &str) {
                 match name {
-                    $(stringify!($table) => self.$table.clear(),)+
+                    $(name!($($table_name).+) => self.$table.clear(),)+
                     _ => unreachable!("{name} is in no table"),
                 }
             }
@@ -133,7 +169,7 @@ macro_rules! config {
             /// Appends a section with its defaults to one of [`TABLES`]. Its place and itself.
             fn append(&mut self, name: &str) -> (usize, &mut dyn Section) {
                 match name {
-                    $(stringify!($table) => {
+                    $(name!($($table_name).+) => {
                         let place = self.$table.len();
                         self.$table.push(<$element>::default());
                         (place, &mut self.$table[place])
@@ -146,38 +182,61 @@ macro_rules! config {
 }
 
 config! {
-    /// Where the server listens and how many threads it runs.
-    server: Server,
-    /// Who is let in.
-    auth: Auth,
-    /// Which web pages may connect.
-    origin: Origins,
-    /// How a dead or silent peer is found.
-    heartbeat: Heartbeat,
-    /// What one peer, and all together, may take.
-    limits: Limits,
-    /// How messages reach subscribers, and who may send them.
-    messaging: Messaging,
-    /// What is told about who is in a room.
-    presence: Presence,
-    /// Whether and how authors hear what became of their messages.
-    delivery: Delivery,
-    /// Remote procedures.
-    rpc: Rpc,
-    /// Where persistent rooms and their messages are kept.
-    store: Store,
-    /// permessage-deflate.
-    compression: Compression,
-    /// How the process ends.
-    shutdown: Shutdown,
-    [[
+    once {
+        /// Where the server listens and how many threads it runs.
+        [server] server: Server,
+        /// TLS.
+        [tls] tls: Tls,
+        /// Who is let in.
+        [auth] auth: Auth,
+        /// What tokens are verified with and must say.
+        [auth.jwt] jwt: Jwt,
+        /// Which web pages may connect.
+        [origin] origin: Origins,
+        /// How a dead or silent peer is found.
+        [heartbeat] heartbeat: Heartbeat,
+        /// What one peer, and all together, may take.
+        [limits] limits: Limits,
+        /// How messages reach subscribers, and who may send them.
+        [messaging] messaging: Messaging,
+        /// What is told about who is in a room.
+        [presence] presence: Presence,
+        /// Whether and how authors hear what became of their messages.
+        [delivery] delivery: Delivery,
+        /// Remote procedures.
+        [rpc] rpc: Rpc,
+        /// Where persistent rooms and their messages are kept.
+        [store] store: Store,
+        /// Pairings.
+        [pairing] pairing: Pairing,
+        /// The HTTP API.
+        [api] api: Api,
+        /// The admin listener.
+        [admin] admin: AdminAccess,
+        /// permessage-deflate.
+        [compression] compression: Compression,
+        /// What is written down.
+        [log] log: Log,
+        /// How the process ends.
+        [shutdown] shutdown: Shutdown,
+    }
+    often {
         /// Paths that take upgrades: 1 to [`ROUTES_MAX`], no path twice.
-        route: Route, at most ROUTES_MAX, after server, else Route::defaults()
-    ]]
-    [[
+        [[route]] route: Route, at most ROUTES_MAX,
+            after [server], else Route::defaults();
+        /// Certificates, at most [`CERTIFICATES_MAX`].
+        [[tls.certificate]] certificate: Certificate, at most CERTIFICATES_MAX,
+            after [tls], else Vec::new();
+        /// Keys that tokens are verified with, at most [`AUTH_KEYS_MAX`].
+        [[auth.key]] auth_key: AuthKey, at most AUTH_KEYS_MAX,
+            after [auth.jwt], else Vec::new();
         /// What holds for which rooms: at most [`NAMESPACES_MAX`], the first that matches holds.
-        namespace: Namespace, at most NAMESPACES_MAX, after presence, else vec![Namespace::default()]
-    ]]
+        [[namespace]] namespace: Namespace, at most NAMESPACES_MAX,
+            after [presence], else vec![Namespace::default()];
+        /// Keys of the HTTP API, at most [`API_KEYS_MAX`], no name twice.
+        [[api.key]] api_key: ApiKey, at most API_KEYS_MAX,
+            after [api], else Vec::new();
+    }
 }
 
 impl Config {

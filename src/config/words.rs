@@ -27,16 +27,162 @@ impl Named for Profile {
 /// Who is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
-    /// Everybody is a guest with a generated user id.
+    /// Who shows a valid token or session before the upgrade.
+    Required,
+    /// Who shows one before the upgrade, or a token in the first message.
+    FirstMessage,
+    /// Everybody; who shows nothing is a guest with a generated user id.
     Optional,
-    /// The user id in the request is believed.
+    /// Everybody; the user id in the request is believed.
     Trust,
 }
 
 impl Named for AuthMode {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("required", Self::Required),
+        ("first_message", Self::FirstMessage),
+        ("optional", Self::Optional),
+        ("trust", Self::Trust),
+    ];
+}
+
+/// Where a request may carry a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `Authorization: Bearer`.
+    Header,
+    /// `Sec-WebSocket-Protocol: bearer, <token>`, or `bearer.<token>`.
+    Subprotocol,
+    /// A cookie.
+    Cookie,
+    /// `?token=`.
+    Query,
+}
+
+impl Named for Source {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("header", Self::Header),
+        ("subprotocol", Self::Subprotocol),
+        ("cookie", Self::Cookie),
+        ("query", Self::Query),
+    ];
+}
+
+/// How a token is signed. Source: RFC 7518 section 3.1, RFC 8037.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Named for Algorithm {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("HS256", Self::HS256),
+        ("HS384", Self::HS384),
+        ("HS512", Self::HS512),
+        ("RS256", Self::RS256),
+        ("RS384", Self::RS384),
+        ("RS512", Self::RS512),
+        ("PS256", Self::PS256),
+        ("PS384", Self::PS384),
+        ("PS512", Self::PS512),
+        ("ES256", Self::ES256),
+        ("ES384", Self::ES384),
+        ("EdDSA", Self::EdDSA),
+    ];
+}
+
+impl Algorithm {
+    /// The algorithm's name, as a token's header has it.
+    pub fn name(self) -> &'static str {
+        let name = Self::NAMES.iter().find(|(_, other)| *other == self);
+        name.expect("every algorithm has its name").0
+    }
+
+    /// Shortest secret, bytes, if it is an HMAC; `None` if it takes a public key.
+    /// Source: RFC 7518 section 3.2.
+    pub fn secret_bytes_min(self) -> Option<usize> {
+        match self {
+            Self::HS256 => Some(32),
+            Self::HS384 => Some(48),
+            Self::HS512 => Some(64),
+            _ => None,
+        }
+    }
+}
+
+/// What a key of the HTTP API may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Publish, broadcast, send to users.
+    Publish,
+    /// See and disconnect users.
+    Users,
+    /// Make, change and remove rooms.
+    Rooms,
+    /// Everything.
+    Admin,
+}
+
+impl Named for Scope {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("publish", Self::Publish),
+        ("users", Self::Users),
+        ("rooms", Self::Rooms),
+        ("admin", Self::Admin),
+    ];
+}
+
+/// What the kernel is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// The best that the kernel has.
+    Auto,
+    /// io_uring.
+    IoUring,
+}
+
+impl Named for Io {
     const NAMES: &'static [(&'static str, Self)] =
-        &[("optional", Self::Optional), ("trust", Self::Trust)];
-    const NOT_YET: &'static [&'static str] = &["required", "first_message"];
+        &[("auto", Self::Auto), ("io_uring", Self::IoUring)];
+    const NOT_YET: &'static [&'static str] = &["epoll"];
+}
+
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// Those of trusted proxies do, in version 1 or 2.
+    V1V2,
+}
+
+impl Named for ProxyProtocol {
+    const NAMES: &'static [(&'static str, Self)] = &[("off", Self::Off), ("v1v2", Self::V1V2)];
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2, RFC 5246.
+    Tls12,
+    /// TLS 1.3, RFC 8446.
+    Tls13,
+}
+
+impl Named for TlsVersion {
+    const NAMES: &'static [(&'static str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
 }
 
 /// What gives when a user has too many connections.

@@ -17,6 +17,7 @@ mod response;
 mod upgrade;
 
 pub use error::{BadRequest, Malformed};
+pub(crate) use request::query_param;
 pub use request::{Head, parse, percent_decode};
 pub use response::{InvalidHeader, Refusal, SwitchingProtocols};
 pub use upgrade::{Upgrade, check};

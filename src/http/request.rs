@@ -182,18 +182,26 @@ impl<'a> Head<'a> {
     /// Errors: [`BadRequest::RepeatedParameter`]; [`BadRequest::Escape`], nothing is replaced or
     /// dropped.
     pub fn query_param(&self, name: &str) -> Result<Option<Cow<'a, str>>, BadRequest> {
-        let mut found = None;
-        for pair in self.query.unwrap_or_default().split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !form_decode(key).is_ok_and(|key| key == name) {
-                continue;
-            }
-            if found.replace(value).is_some() {
-                return Err(BadRequest::RepeatedParameter);
-            }
-        }
-        found.map(form_decode).transpose()
+        query_param(self.query, name)
     }
+}
+
+/// The value of a parameter of a query, as [`Head::query_param`] says.
+pub(crate) fn query_param<'a>(
+    query: Option<&'a str>,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, BadRequest> {
+    let mut found = None;
+    for pair in query.unwrap_or_default().split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !form_decode(key).is_ok_and(|key| key == name) {
+            continue;
+        }
+        if found.replace(value).is_some() {
+            return Err(BadRequest::RepeatedParameter);
+        }
+    }
+    found.map(form_decode).transpose()
 }
 
 /// Decodes the percent escapes of a path segment or another part of a target.

@@ -110,11 +110,18 @@ impl Refusal {
         &self.code
     }
 
-    /// Appends the whole response: head, and a JSON body of
-    /// `{error, code, status, details, request_id, timestamp}`.
-    ///
-    /// `timestamp` is RFC 3339. The response says `Connection: close`.
-    pub fn write(&self, out: &mut Vec<u8>, request_id: &str, timestamp: &str) {
+    /// The sentence for people.
+    pub fn text(&self) -> &str {
+        &self.error
+    }
+
+    /// The header fields that were added, in their order.
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.fields.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The JSON body alone: see [`write`](Self::write).
+    pub fn body(&self, request_id: &str, timestamp: &str) -> Vec<u8> {
         let body = Body {
             error: &self.error,
             code: &self.code,
@@ -123,7 +130,15 @@ impl Refusal {
             request_id,
             timestamp,
         };
-        let body = serde_json::to_vec(&body).expect("strings and numbers always serialise");
+        serde_json::to_vec(&body).expect("strings and numbers always serialise")
+    }
+
+    /// Appends the whole response: head, and a JSON body of
+    /// `{error, code, status, details, request_id, timestamp}`.
+    ///
+    /// `timestamp` is RFC 3339. The response says `Connection: close`.
+    pub fn write(&self, out: &mut Vec<u8>, request_id: &str, timestamp: &str) {
+        let body = self.body(request_id, timestamp);
         write_status(out, self.status);
         write!(
             out,

@@ -6,27 +6,17 @@ use super::context::Wish;
 use super::mail::{Leave, Letter, Mail};
 use super::protocol::{Inbound, Profile, Refused, Rejection, payload, scan, scan_binary};
 use super::rate::Rate;
-use super::registry::{Handler, Registry};
+use super::registry::{Handler, OTHER, Registry};
 use super::rooms::{Members, Room};
 use super::session::Session;
-use super::state::{State, Stats};
-use super::{Ctx, PlainText, RealtimeOptions, upgrade};
+use super::state::{NoStore, State, Stats};
+use super::{Ctx, PlainText, RealtimeOptions};
+use crate::auth::Gate;
 use crate::http::Refusal;
 use crate::id::ShardId;
-use crate::shard::{Accept, App, Context, Message, Request, Socket, Upgrade};
+use crate::shard::{App, Asked, Context, Message, Request, Socket, Upgrade};
 use crate::store::Store;
 use crate::ws::CloseCode;
-
-/// A line per connection or message: at `info` if they are wanted, else at `debug`.
-macro_rules! verbose {
-    ($options:expr, $($line:tt)+) => {
-        if $options.verbose_logging {
-            tracing::info!($($line)+);
-        } else {
-            tracing::debug!($($line)+);
-        }
-    };
-}
 
 /// How often the store, which has no clock, is told the time, seconds.
 const STORE_TIME_S: u32 = 60;
@@ -37,7 +27,7 @@ const SWEPT_USERS: usize = 4096;
 /// Rooms, presence and typed messages: one instance per shard.
 #[derive(Debug)]
 pub struct Realtime {
-    registry: Registry,
+    pub(super) registry: Registry,
     pub(super) state: State,
 }
 
@@ -69,11 +59,29 @@ impl Realtime {
         Self::build(options.into(), None, registry)
     }
 
+    /// Lets in whom this gate does. Without one everybody is a guest, from pages of the same origin. All
+    /// shards share one gate, and with the HTTP API.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Arc<Gate>) -> Self {
+        self.state.desk.gate = gate;
+        self
+    }
+
     /// Adds a handler; one of the same type is replaced.
     #[must_use]
     pub fn with(mut self, handler: impl Handler) -> Self {
         self.registry.register(handler);
         self
+    }
+
+    /// Replaces the options of this shard's instance, from the next event on. Routes stay as they are:
+    /// connections refer to them. A room that exists takes the namespace that fits it now; whether it
+    /// persists stays as it was made.
+    ///
+    /// Errors: a namespace persists and there is no store; then nothing has changed. From other threads:
+    /// `handle.ask(shard, move |app, _| app.set_options(options))`.
+    pub fn set_options(&mut self, options: &Arc<RealtimeOptions>) -> Result<(), NoStore> {
+        self.state.set_options(options)
     }
 
     /// What this shard's instance holds and has counted. From other threads:
@@ -82,35 +90,17 @@ impl Realtime {
         self.state.stats()
     }
 
+    /// The types that messages are handled by, in the order of their handlers' numbers: what
+    /// [`Figures::handlers`](crate::shard::Figures::handlers) is about.
+    pub fn handler_names(&self) -> &[Box<str>] {
+        self.registry.names()
+    }
+
     /// The members of a room that is at home on this shard; nobody, for any other. From other
     /// threads: `handle.ask(handle.home(room), |app, _| app.members(room))`.
     pub fn members(&self, room: &str) -> Members {
         let limit = self.state.desk.options.presence.members_max;
         self.state.rooms.members(room, limit)
-    }
-
-    fn admit(&self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
-        let options = &self.state.desk.options;
-        let admission = upgrade::admit(request.head(), options)?;
-        let route = &options.routes[usize::from(admission.route)];
-        let mut session = Session {
-            route: admission.route,
-            profile: admission.profile,
-            presence: admission.presence,
-            batch: admission.batch,
-            roles: admission.roles,
-            ..Session::default()
-        };
-        if route.is_template() {
-            session.extra().path_room = admission.room.as_deref().map(Room::new);
-        }
-        Ok(Accept {
-            user: admission.user,
-            subprotocol: admission.subprotocol.map(Into::into),
-            message_bytes_max: route.message_bytes_max,
-            format: super::session::format(admission.profile, false),
-            ..Accept::new(session)
-        })
     }
 
     fn dispatch(
@@ -122,7 +112,8 @@ impl Realtime {
         let message = match message {
             Ok(message) => message,
             Err(Refused { rejection, id }) => {
-                return Ctx::new(socket, state, id, "").fail(rejection.into());
+                Ctx::new(socket, state, id, "").fail(rejection.into());
+                return socket.context().handled(OTHER);
             }
         };
         let (connection, message_type) = (socket.id(), message.message_type());
@@ -213,6 +204,8 @@ impl Realtime {
         };
         if self.is_allowed(socket, id) {
             self.dispatch(socket, message);
+        } else {
+            socket.context().handled(OTHER);
         }
     }
 }
@@ -228,15 +221,19 @@ impl App for Realtime {
     type Mail = Mail;
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Session> {
-        match self.admit(request) {
-            Ok(accept) => Upgrade::Accept(accept),
-            Err(refusal) => {
-                let (peer, path) = (request.remote_address(), request.path());
-                let code = refusal.code();
-                verbose!(self.state.desk.options, %peer, path, code, "upgrade refused");
-                Upgrade::Refuse(refusal)
-            }
-        }
+        self.state.desk.admit(request)
+    }
+
+    fn asked(
+        &mut self,
+        asked: &mut Asked<'_, Self>,
+        message: Message<'_>,
+    ) -> Option<Upgrade<Session>> {
+        self.state.desk.hear(asked, message)
+    }
+
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        self.state.desk.turn_away(asked, refusal);
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
@@ -246,6 +243,12 @@ impl App for Realtime {
         verbose!(self.state.desk.options, %connection, %user, %peer, %profile, "open");
         let (heartbeat, message_bytes_max) = (socket.ping_period(), socket.message_bytes_max());
         let presence = socket.data().presence;
+        let expires_at = socket
+            .data()
+            .known
+            .as_ref()
+            .and_then(|known| known.expires_at());
+        self.state.watch(socket);
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
         let at = ctx.timestamp();
         let welcome = payload::Established {
@@ -254,7 +257,7 @@ impl App for Realtime {
             session: None,
             heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             message_bytes_max: message_bytes_max as u64,
-            expires_at: None,
+            expires_at,
         };
         let _ = ctx.send("connection-status", |fields| {
             payload::established(fields, &welcome, profile, &at)
@@ -329,6 +332,7 @@ impl App for Realtime {
     }
 
     fn tick(&mut self, context: &mut Context<'_, Self>) {
+        self.state.look_again(context);
         let State { rooms, desk } = &mut self.state;
         desk.user_buckets
             .sweep(context.now().monotonic_ms, SWEPT_USERS);
@@ -343,7 +347,14 @@ impl App for Realtime {
         rooms.tick(&mut super::outlet::Outlet { context, desk });
     }
 
+    fn handler_name(&self, handler: u8) -> &str {
+        self.registry.name(handler)
+    }
+
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Mail) {
-        self.state.receive(context, mail.0);
+        match mail.0 {
+            Letter::Outside(errand) => self.run_errand(context, *errand),
+            letter => self.state.receive(context, letter),
+        }
     }
 }

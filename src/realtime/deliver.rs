@@ -44,8 +44,11 @@ impl Letter {
                 Some(connection.shard())
             }
             Self::ToUser { user, .. } | Self::Lasting { user, .. } => Some(context.home(user)),
-            Self::Continue { asker, .. } => Some(asker.connection.shard()),
+            Self::Continue { asker, .. } | Self::Answered { asker, .. } => {
+                Some(asker.connection.shard())
+            }
             Self::List(listing) => Some(listing.shard()),
+            Self::Outside(errand) => errand.home().map(|name| context.home(name)),
             _ => None,
         }
     }
@@ -113,7 +116,9 @@ impl State {
             } => {
                 self.outlet(context).prove(&room, offset, &connections);
             }
-            Letter::ToUser { user, push } => self.outlet(context).tell_user_here(&user, &push),
+            Letter::ToUser { user, push } => {
+                self.outlet(context).tell_user_here(&user, &push);
+            }
             Letter::Lasting {
                 user,
                 room,
@@ -128,6 +133,10 @@ impl State {
             }
             // What comes back from the service thread comes to the shard that sent it there.
             Letter::Continue { .. } | Letter::List(_) => self.deliver(context, letter),
+            Letter::Answered { asker, answer } => match answer {
+                Ok(result) => self.outlet(context).result_raw(&asker, &result),
+                Err(rejection) => self.outlet(context).refuse(&asker, &rejection),
+            },
             Letter::Broadcast { exclude, push } => self.outlet(context).broadcast(exclude, &push),
             Letter::Rooms { connection, rooms } => self.come_back(context, connection, &rooms),
             about_a_room => debug_assert!(false, "has a room: {about_a_room:?}"),

@@ -1,9 +1,11 @@
 //! What the shards' instances say to each other.
 
 use std::fmt;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::external::{Errand, Outside};
 use super::options::Roles;
 use super::post::OwnedPost;
 use super::protocol::{MessageId, OwnedRequestId, Profile, Rejection, Status};
@@ -22,9 +24,9 @@ impl Mail {
     /// puts it in the room's one order. `payload` is the text of a JSON object.
     ///
     /// Errors: [`Rejection::InvalidJson`], [`Rejection::TooDeep`], [`Rejection::NotAnObject`] about
-    /// the payload, [`Rejection::InvalidMember`] about a room that nothing can be called.
+    /// the payload, [`Rejection::InvalidMember`] about a room or a type that nothing can be called.
     pub fn publish(room: &str, message_type: &str, payload: &str) -> Result<Self, Rejection> {
-        super::protocol::Members::parse(payload)?;
+        checked(message_type, payload)?;
         let room = Room::named(room)?;
         let post = OwnedPost::from_server(message_type, payload);
         Ok(Self(Letter::Post {
@@ -36,9 +38,9 @@ impl Mail {
     /// Sends a message to all connections of a user, from the server itself: to be mailed to the
     /// user's home. `payload` is the text of a JSON object.
     ///
-    /// Errors: as [`publish`](Mail::publish) about the payload.
+    /// Errors: as [`publish`](Mail::publish) about type and payload.
     pub fn send_to_user(user: &str, message_type: &str, payload: &str) -> Result<Self, Rejection> {
-        super::protocol::Members::parse(payload)?;
+        checked(message_type, payload)?;
         let push = Push::from_server(message_type, payload);
         Ok(Self(Letter::ToUser {
             user: user.into(),
@@ -51,15 +53,23 @@ impl Mail {
     /// Sends a message to every open connection of the server, from the server itself: to be mailed
     /// to any one shard. `payload` is the text of a JSON object.
     ///
-    /// Errors: as [`publish`](Mail::publish) about the payload.
+    /// Errors: as [`publish`](Mail::publish) about type and payload.
     pub fn broadcast(message_type: &str, payload: &str) -> Result<Self, Rejection> {
-        super::protocol::Members::parse(payload)?;
+        checked(message_type, payload)?;
         let push = Box::new(Push::from_server(message_type, payload));
         Ok(Self(Letter::Broadcast {
             exclude: None,
             push,
         }))
     }
+}
+
+/// Errors: what cannot be a message.
+fn checked(message_type: &str, payload: &str) -> Result<(), Rejection> {
+    super::protocol::Members::parse(payload)?;
+    let is_type = super::external::is_type(message_type);
+    let invalid = Rejection::InvalidMember("type".into());
+    is_type.then_some(()).ok_or(invalid)
 }
 
 /// What one shard writes to another.
@@ -159,6 +169,13 @@ pub(super) enum Letter {
     Rooms {
         connection: ConnectionId,
         rooms: Vec<Room>,
+    },
+    /// To the shard that decides about it: what somebody asks who has no connection.
+    Outside(Box<Errand>),
+    /// To the shard that asked the store: the answer to somebody's question, as JSON.
+    Answered {
+        asker: Asker,
+        answer: Result<String, Rejection>,
     },
     /// To any shard: a message for everybody.
     Broadcast {
@@ -319,4 +336,6 @@ pub(super) struct Asker {
     pub(super) profile: Profile,
     pub(super) id: Option<OwnedRequestId>,
     pub(super) message_type: SmolStr,
+    /// Who asks without a connection, and is answered by this; `connection` is nobody's then.
+    pub(super) outside: Option<Arc<Outside>>,
 }

@@ -43,15 +43,30 @@
 //! members and the order of its messages, is decided on its home shard.
 #![forbid(unsafe_code)]
 
+/// A line per connection or message: at `info` if they are wanted, else at `debug`.
+macro_rules! verbose {
+    ($options:expr, $($line:tt)+) => {
+        if $options.verbose_logging {
+            tracing::info!($($line)+);
+        } else {
+            tracing::debug!($($line)+);
+        }
+    };
+}
+
 mod app;
 mod content;
 mod context;
 mod deliver;
+mod entry;
+mod external;
 pub mod handlers;
+mod identity;
 mod lasting;
 mod mail;
 mod options;
 mod outlet;
+mod overview;
 mod post;
 pub mod protocol;
 mod rate;
@@ -70,12 +85,14 @@ pub use crate::who::{Roles, Standing, UnknownWho, Who};
 pub use app::Realtime;
 pub use content::{ContentFilter, ContentOptions, ControlCharacters, Verdict};
 pub use context::{Ctx, Exclude};
+pub use external::{Answer, Answered, Asking, Errand, Said};
 pub use mail::Mail;
 pub use options::{
     Create, DeliveryOptions, DeliveryProof, HistoryOptions, LimitOptions, Namespace, Namespaces,
-    OriginRule, PlainText, PresenceOptions, RealtimeOptions, RetentionOptions, Route,
+    PlainText, PresenceOptions, RealtimeOptions, RetentionOptions, Route,
 };
+pub use overview::{ConnectionView, UserView, UsersPage};
 pub use registry::{Handler, HandlerError, Registry};
-pub use rooms::{Member, Members, Room, RoomCtx};
+pub use rooms::{Changes as RoomChanges, Member, Members, Room, RoomCtx};
 pub use session::Session;
-pub use state::{Counts, Stats};
+pub use state::{Counts, NoStore, Stats};

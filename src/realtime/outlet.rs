@@ -96,7 +96,8 @@ impl Outlet<'_, '_> {
     pub(super) fn tell_user(&mut self, user: &UserId, push: Push) {
         let home = self.context.home(user);
         if home == self.context.shard() {
-            return self.tell_user_here(user, &push);
+            self.tell_user_here(user, &push);
+            return;
         }
         let letter = Letter::ToUser {
             user: user.clone(),
@@ -105,17 +106,26 @@ impl Outlet<'_, '_> {
         self.context.mail(home, Mail(letter));
     }
 
-    /// Sends a message to all connections of a user who is at home here.
-    pub(super) fn tell_user_here(&mut self, user: &str, push: &Push) {
+    /// Sends a message to all connections of a user who is at home here. Gives how many they are.
+    pub(super) fn tell_user_here(&mut self, user: &str, push: &Push) -> usize {
+        let connections = self.context.connections_of(user);
+        self.tell_each(&connections, push)
+    }
+
+    /// Sends a message to connections of this shard. Gives how many of them are open.
+    pub(super) fn tell_each(&mut self, connections: &[ConnectionId], push: &Push) -> usize {
         let outbound = push.outbound(None, self.timestamp());
-        for connection in self.context.connections_of(user) {
+        let mut told = 0;
+        for &connection in connections {
             let Some(mut socket) = self.context.socket(connection) else {
                 continue;
             };
             let profile = socket.data().profile;
             // A peer that does not read has been told enough; it is counted.
             let _ = socket.send(self.desk.scratch.write(&outbound, profile));
+            told += 1;
         }
+        told
     }
 
     /// Answers a message of a connection, on whatever shard that is.
@@ -126,6 +136,9 @@ impl Outlet<'_, '_> {
         room: Option<&Room>,
         fill: impl FnOnce(Fields<'_>) -> Fields<'_>,
     ) {
+        if let Some(outside) = &asker.outside {
+            return self.with_payload(fill, |_, object| outside.answer(Ok(object.into())));
+        }
         let at = self.timestamp();
         self.with_payload(fill, |outlet, object| {
             let outbound = Outbound {
@@ -144,7 +157,10 @@ impl Outlet<'_, '_> {
 
     /// Answers a remote procedure call with its result.
     pub(super) fn result(&mut self, asker: &Asker, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) {
-        self.answer(asker, "rpc", None, |fields| fields.object("result", fill));
+        match asker.outside {
+            None => self.answer(asker, "rpc", None, |fields| fields.object("result", fill)),
+            Some(_) => self.answer(asker, "rpc", None, fill),
+        }
     }
 
     /// Tells a connection that its message is refused, and counts it.
@@ -155,6 +171,9 @@ impl Outlet<'_, '_> {
 
     /// Answers a remote procedure call with its result, valid JSON.
     pub(super) fn result_raw(&mut self, asker: &Asker, result: &str) {
+        if let Some(outside) = &asker.outside {
+            return outside.answer(Ok(result.into()));
+        }
         self.answer(asker, "rpc", None, |fields| {
             payload::rpc_result(fields, result)
         });
@@ -186,6 +205,9 @@ impl Outlet<'_, '_> {
     }
 
     fn tell_error(&mut self, asker: &Asker, rejection: &Rejection) {
+        if let Some(outside) = &asker.outside {
+            return outside.answer(Err(rejection.clone()));
+        }
         let at = self.timestamp();
         let ref_type = Some(&*asker.message_type).filter(|name| !name.is_empty());
         self.answer(asker, "error", None, |fields| {

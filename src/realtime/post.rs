@@ -5,7 +5,8 @@ use smol_str::SmolStr;
 use super::mail::Asker;
 use super::options::Roles;
 use super::protocol::{
-    Body, Id, MessageId, Outbound, Position, Profile, Recipient, TextName, Timestamp,
+    Body, Chat, Id, MessageId, Outbound, Position, Profile, Recipient, Rejection, TextName,
+    Timestamp,
 };
 use super::rooms::Dated;
 use super::writing::Written;
@@ -51,8 +52,8 @@ pub(super) enum Source {
     },
     /// A handler at the room's home, in a user's name. It may do all.
     Handler { asker: Asker, user: UserId },
-    /// The server itself, who may do all.
-    Server,
+    /// The server itself, who may do all; and who is to be told what became of it.
+    Server { asker: Option<Asker> },
 }
 
 /// What the peer is told once its message has its place.
@@ -89,14 +90,21 @@ impl Terms {
         match &self.source {
             Source::Client { asker, .. } => Some(&asker.user),
             Source::Handler { user, .. } => Some(user),
-            Source::Server => None,
+            Source::Server { .. } => None,
         }
     }
 
     pub(super) fn asker(&self) -> Option<&Asker> {
-        match &self.source {
-            Source::Client { asker, .. } | Source::Handler { asker, .. } => Some(asker),
-            Source::Server => None,
+        self.source.asker()
+    }
+}
+
+impl Source {
+    /// Who is told what became of the message.
+    pub(super) fn asker(&self) -> Option<&Asker> {
+        match self {
+            Self::Client { asker, .. } | Self::Handler { asker, .. } => Some(asker),
+            Self::Server { asker } => asker.as_ref(),
         }
     }
 }
@@ -207,11 +215,28 @@ impl OwnedPost {
             content: OwnedContent::Object(payload.into()),
             client_message_id: None,
             terms: Terms {
-                source: Source::Server,
+                source: Source::Server { asker: None },
                 exclude: None,
                 answer: Answer::None,
             },
         }
+    }
+
+    /// A chat of the server itself. `payload` is to be the text of a JSON object.
+    ///
+    /// Errors: those of [`Chat::parse`].
+    pub(super) fn chat_from_server(payload: &str) -> Result<Self, Rejection> {
+        let chat = Chat::parse(payload)?;
+        let content = OwnedContent::Chat(chat.object.as_ref().into(), chat.text);
+        Ok(Self {
+            content,
+            ..Self::from_server("chat", "")
+        })
+    }
+
+    /// Gives the message the name by which it is known if it comes again.
+    pub(super) fn name_it(&mut self, client_message_id: Option<&str>) {
+        self.client_message_id = client_message_id.map(Into::into);
     }
 
     pub(super) fn borrow(&self) -> Post<'_> {

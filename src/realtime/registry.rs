@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use super::Ctx;
 use super::protocol::{BuiltIn, Message, Rejection};
+use crate::metrics::HANDLERS_MAX;
 
 /// What is done about messages of one type. One instance per shard.
 ///
@@ -117,8 +118,20 @@ impl fmt::Debug for HandlerError {
 
 /// The handlers of one shard, by message type.
 pub struct Registry {
-    handlers: HashMap<Box<str>, Box<dyn Handler>>,
+    handlers: HashMap<Box<str>, (u8, Box<dyn Handler>)>,
+    /// Their types, by number. From [`HANDLERS_MAX`] on all have that number.
+    names: Vec<Box<str>>,
 }
+
+/// What messages without a handler of their own count as, and those of all handlers beyond the first
+/// [`HANDLERS_MAX`].
+pub(super) const OTHER: u8 = {
+    assert!(HANDLERS_MAX <= 255);
+    #[expect(clippy::cast_possible_truncation, reason = "just looked at")]
+    {
+        HANDLERS_MAX as u8
+    }
+};
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,13 +155,39 @@ impl Registry {
     pub fn empty() -> Self {
         Self {
             handlers: HashMap::new(),
+            names: Vec::new(),
         }
     }
 
     /// Adds a handler; one of the same type, built in or not, is replaced.
     pub fn register(&mut self, handler: impl Handler) {
-        let name = canonical(handler.message_type()).into();
-        self.handlers.insert(name, Box::new(handler));
+        let name: Box<str> = canonical(handler.message_type()).into();
+        let number = match self.handlers.get(&name) {
+            Some(&(number, _)) => number,
+            None => self.number(&name),
+        };
+        self.handlers.insert(name, (number, Box::new(handler)));
+    }
+
+    /// A number for a new type.
+    fn number(&mut self, name: &str) -> u8 {
+        let number = u8::try_from(self.names.len()).unwrap_or(OTHER).min(OTHER);
+        if number < OTHER {
+            self.names.push(name.into());
+        }
+        number
+    }
+
+    /// What the handler of a number is called; `other` if several share it.
+    pub(super) fn name(&self, number: u8) -> &str {
+        self.names
+            .get(usize::from(number))
+            .map_or("other", |name| name)
+    }
+
+    /// The types by their handlers' numbers.
+    pub(super) fn names(&self) -> &[Box<str>] {
+        &self.names
     }
 
     /// Whether there is a handler of that type.
@@ -156,19 +195,22 @@ impl Registry {
         self.handlers.contains_key(canonical(message_type))
     }
 
-    /// Has the message handled, and catches a panic.
+    /// Has the message handled, and catches a panic. Notes how long it took.
     pub(super) fn handle(
         &mut self,
         ctx: &mut Ctx<'_>,
         message: &Message<'_>,
     ) -> Result<(), HandlerError> {
-        let Some(handler) = self.handlers.get_mut(message.message_type()) else {
+        let Some((number, handler)) = self.handlers.get_mut(message.message_type()) else {
+            ctx.core().handled(OTHER);
             return Err(Rejection::UnknownType.into());
         };
-        catching(|| {
+        let handled = catching(|| {
             handler.validate(message)?;
             handler.handle(ctx, message)
-        })
+        });
+        ctx.core().handled(*number);
+        handled
     }
 }
 

@@ -4,11 +4,13 @@ use std::any::Any;
 
 use smallvec::SmallVec;
 
+use super::identity::Known;
 use super::options::Roles;
 use super::protocol::{Batch, Profile};
 use super::rate::{Bucket, Insistence};
 use super::rooms::Room;
 use super::writing::Written;
+use crate::auth::addresses::Permit;
 use crate::shard::{Format, Socket};
 
 /// What the application keeps with a connection: how it is spoken to, and where it is.
@@ -23,6 +25,8 @@ pub struct Session {
     /// The rooms that the connection is in, or on its way into.
     pub(super) rooms: SmallVec<[Membership; 1]>,
     pub(super) roles: Roles,
+    /// What is known of its user, if not for ever.
+    pub(super) known: Option<Box<Known>>,
     pub(super) bucket: Bucket,
     pub(super) insistence: Insistence,
     /// What few connections have.
@@ -43,6 +47,8 @@ pub(super) struct Membership {
 pub(super) struct Extra {
     /// The room that the request's path named.
     pub(super) path_room: Option<Room>,
+    /// Its place among the connections of its address, given back when it ends.
+    pub(super) permit: Option<Permit>,
     /// What handlers keep with the connection, a value of a type each.
     pub(super) data: Vec<Box<dyn Any + Send>>,
     pub(super) proofs: Proofs,
@@ -72,6 +78,7 @@ impl Default for Session {
             batch: false,
             rooms: SmallVec::new(),
             roles: Roles::default(),
+            known: None,
             bucket: Bucket::default(),
             insistence: Insistence::default(),
             extra: None,

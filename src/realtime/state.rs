@@ -5,11 +5,13 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::RealtimeOptions;
+use super::identity::Watch;
 use super::mail::Asker;
 use super::options::Namespaces;
 use super::rate::UserBuckets;
 use super::rooms::{Room, Rooms};
 use super::writing::Scratch;
+use crate::auth::Gate;
 use crate::id::{ConnectionId, UserId};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::store::Store;
@@ -69,6 +71,15 @@ pub struct Counts {
     pub encodings: u64,
 }
 
+/// A namespace whose rooms persist needs a store, and there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a namespace whose rooms persist needs a store")]
+pub struct NoStore;
+
+fn needs_store(options: &RealtimeOptions) -> bool {
+    options.namespaces.iter().any(|namespace| namespace.persist)
+}
+
 /// One shard's rooms, and what they work with.
 #[derive(Debug)]
 pub(super) struct State {
@@ -85,6 +96,9 @@ pub(super) struct Desk {
     pub(super) route_rooms: Vec<Option<Room>>,
     pub(super) scratch: Scratch,
     pub(super) counts: Counts,
+    /// Who is let in, and as whom.
+    pub(super) gate: Arc<Gate>,
+    pub(super) watch: Watch,
     pub(super) store: Option<Store>,
     /// Rooms that do not outlive the process, and of which users who are at home here are members
     /// even while they are away.
@@ -110,11 +124,7 @@ impl State {
             let is_topic = !name.is_empty() && name.len() <= TOPIC_BYTES_MAX;
             assert!(is_topic, "no room can be called {name:?}");
         }
-        let needs_store = options.namespaces.iter().any(|namespace| namespace.persist);
-        assert!(
-            store.is_some() || !needs_store,
-            "a namespace whose rooms persist needs a store"
-        );
+        assert!(store.is_some() || !needs_store(&options), "{NoStore}");
         let seed = foldhash::quality::RandomState::default().hash_one(0u8);
         let rooms = options.routes.iter();
         let route_rooms = rooms.map(|route| route.room.as_deref().map(Room::new));
@@ -125,6 +135,8 @@ impl State {
                 route_rooms: route_rooms.collect(),
                 scratch: Scratch::default(),
                 counts: Counts::default(),
+                gate: Arc::default(),
+                watch: Watch::default(),
                 store,
                 lasting: HashMap::new(),
                 user_buckets: UserBuckets::new(seed),
@@ -133,6 +145,26 @@ impl State {
                 options,
             },
         }
+    }
+
+    /// Replaces all options but the routes, to which sessions refer by number.
+    pub(super) fn set_options(&mut self, options: &Arc<RealtimeOptions>) -> Result<(), NoStore> {
+        if self.desk.store.is_none() && needs_store(options) {
+            return Err(NoStore);
+        }
+        let routes = &self.desk.options.routes;
+        let options = if options.routes == *routes {
+            Arc::clone(options)
+        } else {
+            Arc::new(RealtimeOptions {
+                routes: routes.clone(),
+                ..(**options).clone()
+            })
+        };
+        self.desk.namespaces = Namespaces::new(&options.namespaces);
+        self.rooms.find_namespaces(&self.desk.namespaces);
+        self.desk.options = options;
+        Ok(())
     }
 
     pub(super) fn stats(&self) -> Stats {

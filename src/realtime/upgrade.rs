@@ -1,15 +1,17 @@
-//! Who is let in, and as what: pure functions of a request head and the options.
+//! What a request for an upgrade asks for: pure functions of its head and the options. Who may come in,
+//! the gate decides ([`Gate`](crate::auth::Gate)).
 
 use http::StatusCode;
 
 use super::protocol::Profile;
-use super::{OriginRule, RealtimeOptions, Roles, Route};
+use super::{RealtimeOptions, Route};
+use crate::auth::{self, Presented};
 use crate::http::{Head, Refusal, percent_decode};
-use crate::limits::{TOPIC_BYTES_MAX, USER_ID_BYTES_MAX};
+use crate::limits::TOPIC_BYTES_MAX;
 
-/// What an upgrade asks for, once nothing speaks against it.
+/// What an upgrade asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Admission {
+pub(super) struct Wanted {
     /// The place of the route in the options.
     pub(super) route: u16,
     pub(super) profile: Profile,
@@ -17,44 +19,42 @@ pub(super) struct Admission {
     pub(super) room: Option<String>,
     /// Whether the connection is told who is in its rooms, unless it asks for the contrary.
     pub(super) presence: bool,
-    /// The user whom the request names and who is believed; `None`: a guest.
-    pub(super) user: Option<String>,
-    pub(super) roles: Roles,
+    /// The path names the room: then a request must say which page it is from.
+    pub(super) is_path_room: bool,
     /// The client takes arrays of envelopes.
     pub(super) batch: bool,
-    /// The subprotocol to confirm: the one that chose the profile.
+    /// The subprotocol to confirm: the one that chose the profile, or `bearer` if that is all that was
+    /// offered beside a token.
     pub(super) subprotocol: Option<&'static str>,
 }
 
-/// Lets a request in, or says why not.
+/// Reads what a request asks for.
 ///
-/// Errors: 404 `not_found` for a path without a route; 403 `forbidden` for an origin; 400
-/// `invalid_room_id`, `invalid_profile`, `invalid_user_id`, `invalid_roles` and `invalid_batch`; 400
-/// for a field or parameter that stands twice or cannot be decoded.
-pub(super) fn admit(head: &Head<'_>, options: &RealtimeOptions) -> Result<Admission, Refusal> {
+/// Errors: 404 `not_found` for a path without a route; 400 `invalid_room_id`, `invalid_profile` and
+/// `invalid_batch`; 400 for a field or parameter that stands twice or cannot be decoded.
+pub(super) fn read(head: &Head<'_>, options: &RealtimeOptions) -> Result<Wanted, Refusal> {
     let (place, room) = route(head.path(), &options.routes)?;
     let route = &options.routes[usize::from(place)];
-    check_origin(head, options, room.is_some())?;
+    let is_path_room = room.is_some();
     let room = match room {
         Some(segment) => Some(room_of_path(segment)?),
         None => route.room.clone(),
     };
     let subprotocol = subprotocol(head);
-    let (user, roles) = if options.trust_user_ids {
-        (user(head)?, roles(head)?)
-    } else {
-        (None, Roles::default())
-    };
-    Ok(Admission {
+    Ok(Wanted {
         route: place,
         profile: profile(head, subprotocol, route)?,
         room,
         presence: route.presence,
-        user,
-        roles,
+        is_path_room,
         batch: batch(head)?,
-        subprotocol,
+        subprotocol: subprotocol.or_else(|| head.subprotocols().find_map(is_bearer)),
     })
+}
+
+/// The literal that announces a token as the next element. The token itself is never given back.
+fn is_bearer(offered: &str) -> Option<&'static str> {
+    (offered == auth::BEARER).then_some(auth::BEARER)
 }
 
 fn bad_request(code: &'static str, error: &'static str) -> Refusal {
@@ -145,137 +145,21 @@ fn batch(head: &Head<'_>) -> Result<bool, Refusal> {
     }
 }
 
-/// Checks the `Origin` of a request. A missing one is refused where the options demand it.
-fn check_origin(
-    head: &Head<'_>,
-    options: &RealtimeOptions,
-    path_names_room: bool,
-) -> Result<(), Refusal> {
-    let forbidden = |error| Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", error));
-    let Some(origin) = head.only_header("origin")? else {
-        let is_required = match options.origin_rule {
-            OriginRule::Auto => path_names_room,
-            OriginRule::Always => true,
-            OriginRule::Never => false,
-        };
-        if is_required {
-            return forbidden("a request for this path must name its Origin");
-        }
-        return Ok(());
-    };
-    let host = head.only_header("host")?.unwrap_or_default();
-    let is_allowed = options
-        .allowed_origins
-        .iter()
-        .any(|allowed| match &allowed[..] {
-            "*" => true,
-            "same-origin" => is_same_origin(origin, host),
-            listed => is_listed(listed, origin),
-        });
-    if is_allowed {
-        return Ok(());
-    }
-    forbidden("the page's origin is not allowed here")
-}
-
-/// Whether an origin is the one listed or, if that is `scheme://*.domain`, of a host below it.
-fn is_listed(listed: &str, origin: &str) -> bool {
-    let Some((scheme, domain)) = listed.split_once("://*.") else {
-        return listed.eq_ignore_ascii_case(origin);
-    };
-    let Some((own_scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let below = authority.len().checked_sub(domain.len() + 1);
-    let parts = below.and_then(|end| authority.split_at_checked(end));
-    own_scheme.eq_ignore_ascii_case(scheme)
-        && parts.is_some_and(|(label, rest)| {
-            let is_host =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            rest.starts_with('.')
-                && rest[1..].eq_ignore_ascii_case(domain)
-                && !label.is_empty()
-                && label.bytes().all(is_host)
-        })
-}
-
-/// Whether a page of `origin` was served by who is called `host`. The scheme is not compared: TLS
-/// ends before us, so that we do not know by which one the request came.
-fn is_same_origin(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        // "null", from a sandboxed or local page.
-        return false;
-    };
-    let default_port = if scheme.eq_ignore_ascii_case("https") {
-        ":443"
-    } else {
-        ":80"
-    };
-    let host = host.strip_suffix(default_port).unwrap_or(host);
-    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
-    !host.is_empty() && authority.eq_ignore_ascii_case(host)
-}
-
-/// The user that a request names; `None`: a guest.
-///
-/// The first of `?user_id=`, `?player_id=` and `X-User-Id` counts.
-/// Errors: 400 `invalid_user_id` if it is empty, longer than [`USER_ID_BYTES_MAX`] or has control
-/// characters; 400 if it stands twice.
-fn user(head: &Head<'_>) -> Result<Option<String>, Refusal> {
-    let mut named = head.query_param("user_id")?;
-    if named.is_none() {
-        named = head.query_param("player_id")?;
-    }
-    if named.is_none() {
-        named = head.only_header("x-user-id")?.map(Into::into);
-    }
-    let Some(user) = named else { return Ok(None) };
-    if user.is_empty() || user.len() > USER_ID_BYTES_MAX || user.contains(char::is_control) {
-        let error = "the user id is empty, too long or has control characters";
-        return Err(bad_request("invalid_user_id", error).detail("limit", USER_ID_BYTES_MAX));
-    }
-    Ok(Some(user.into_owned()))
-}
-
-/// The roles that a request names in `?roles=` or, without it, in `X-User-Roles`.
-///
-/// Errors: 400 `invalid_roles` for more than [`Roles::COUNT_MAX`] or one that no role can be called;
-/// 400 if the list stands twice.
-fn roles(head: &Head<'_>) -> Result<Roles, Refusal> {
-    let list = match head.query_param("roles")? {
-        Some(list) => list,
-        None => head.only_header("x-user-roles")?.unwrap_or_default().into(),
-    };
-    Roles::from_list(&list).ok_or_else(|| {
-        let error = "expected role names with commas between them";
-        bad_request("invalid_roles", error)
-            .detail("roles", Roles::COUNT_MAX)
-            .detail("bytes", Roles::NAME_BYTES_MAX)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Admits a request for `target` with further header fields, each with its line end.
-    fn admit_with(
+    /// Reads a request for `target` with further header fields, each with its line end.
+    fn read_with(
         options: &RealtimeOptions,
         target: &str,
         fields: &str,
-    ) -> Result<Admission, (u16, String)> {
+    ) -> Result<Wanted, (u16, String)> {
         let text = format!("GET {target} HTTP/1.1\r\nhost: example.com\r\n{fields}\r\n");
         let head = crate::http::parse(text.as_bytes())
             .unwrap()
             .expect("a whole head");
-        admit(&head, options).map_err(|r| (r.status().as_u16(), r.code().to_owned()))
-    }
-
-    fn trusting() -> RealtimeOptions {
-        RealtimeOptions {
-            trust_user_ids: true,
-            ..RealtimeOptions::default()
-        }
+        read(&head, options).map_err(|r| (r.status().as_u16(), r.code().to_owned()))
     }
 
     fn refused<T>(status: u16, code: &str) -> Result<T, (u16, String)> {
@@ -293,7 +177,7 @@ mod tests {
             ("/v1/connect", Profile::V1, None, false),
         ];
         for (path, profile, room, presence) in table {
-            let admission = admit_with(&RealtimeOptions::default(), path, ORIGIN).unwrap();
+            let admission = read_with(&RealtimeOptions::default(), path, ORIGIN).unwrap();
             let found = (
                 admission.profile,
                 admission.room.as_deref(),
@@ -302,7 +186,7 @@ mod tests {
             assert_eq!(found, (profile, room, presence), "{path}");
         }
         for path in ["/", "/ws/a/b", "/ws2", "/api/v1/ws/", "/v1/connect/x"] {
-            let found = admit_with(&RealtimeOptions::default(), path, ORIGIN);
+            let found = read_with(&RealtimeOptions::default(), path, ORIGIN);
             assert_eq!(found, refused(404, "not_found"), "{path}");
         }
     }
@@ -339,7 +223,14 @@ mod tests {
             ),
             ("", "Campanile.V1", Profile::Message, None),
             ("?profile=flat", "graphql-ws", Profile::Flat, None),
-            ("", "bearer, ey.x.y", Profile::Message, None),
+            ("", "bearer, ey.x.y", Profile::Message, Some("bearer")),
+            (
+                "",
+                "bearer, ey.x.y, campanile.v1",
+                Profile::V1,
+                Some("campanile.v1"),
+            ),
+            ("", "bearer.ey.x.y", Profile::Message, None),
             (
                 "",
                 "bearer.ey.x.y, campanile.v1",
@@ -360,7 +251,7 @@ mod tests {
                 offered => format!("sec-websocket-protocol: {offered}\r\n"),
             };
             let target = format!("/api/v1/ws{query}");
-            let found = admit_with(&RealtimeOptions::default(), &target, &fields).unwrap();
+            let found = read_with(&RealtimeOptions::default(), &target, &fields).unwrap();
             assert_eq!(
                 (found.profile, found.subprotocol),
                 (profile, subprotocol),
@@ -369,10 +260,10 @@ mod tests {
         }
         for query in ["tall", "", "V1", "campanile.v1"] {
             let target = format!("/ws?profile={query}");
-            let found = admit_with(&RealtimeOptions::default(), &target, "");
+            let found = read_with(&RealtimeOptions::default(), &target, "");
             assert_eq!(found, refused(400, "invalid_profile"), "{query}");
         }
-        let twice = admit_with(&RealtimeOptions::default(), "/ws?profile=v1&profile=v1", "");
+        let twice = read_with(&RealtimeOptions::default(), "/ws?profile=v1&profile=v1", "");
         assert_eq!(twice, refused(400, "repeated_parameter"));
     }
 
@@ -403,7 +294,7 @@ mod tests {
         ];
         for (segment, expected) in table {
             let target = format!("/ws/{segment}?x=/y");
-            let found = admit_with(&RealtimeOptions::default(), &target, ORIGIN);
+            let found = read_with(&RealtimeOptions::default(), &target, ORIGIN);
             let expected = expected.map(|room| Some(room.to_owned()));
             let expected = expected.map_err(|code| (400, code.to_owned()));
             assert_eq!(found.map(|admission| admission.room), expected, "{segment}");
@@ -412,7 +303,7 @@ mod tests {
             format!("/ws/{longest}x"),
             format!("/ws/{}%C3%A9", &longest[1..]),
         ] {
-            let found = admit_with(&RealtimeOptions::default(), &long, ORIGIN);
+            let found = read_with(&RealtimeOptions::default(), &long, ORIGIN);
             assert_eq!(found, refused(400, "invalid_room_id"));
         }
     }
@@ -437,102 +328,13 @@ mod tests {
             ("/ws", 0, "ws"),
             ("/{room_id}", 0, "{room_id}"),
         ] {
-            let found = admit_with(&options, path, ORIGIN).unwrap();
+            let found = read_with(&options, path, ORIGIN).unwrap();
             assert_eq!(
                 (found.route, found.room.as_deref()),
                 (place, Some(room)),
                 "{path}"
             );
         }
-    }
-
-    #[test]
-    fn a_missing_origin_is_refused_where_the_rule_says_so_and_a_wrong_one_everywhere() {
-        const WRONG: &str = "origin: http://evil.example\r\n";
-        let table = [
-            (OriginRule::Auto, "/ws", "", true),
-            (OriginRule::Auto, "/ws/42", "", false),
-            (OriginRule::Auto, "/ws/42", ORIGIN, true),
-            (OriginRule::Auto, "/ws", WRONG, false),
-            (OriginRule::Auto, "/ws/42", WRONG, false),
-            (OriginRule::Always, "/ws", "", false),
-            (OriginRule::Always, "/ws", ORIGIN, true),
-            (OriginRule::Always, "/ws/42", "", false),
-            (OriginRule::Never, "/ws", "", true),
-            (OriginRule::Never, "/ws/42", "", true),
-            (OriginRule::Never, "/ws/42", WRONG, false),
-            (OriginRule::Never, "/ws/42", "origin: null\r\n", false),
-        ];
-        for (rule, path, fields, is_admitted) in table {
-            let options = RealtimeOptions {
-                origin_rule: rule,
-                ..RealtimeOptions::default()
-            };
-            let found = admit_with(&options, path, fields).map(|_| ());
-            let expected = if is_admitted {
-                Ok(())
-            } else {
-                refused(403, "forbidden")
-            };
-            assert_eq!(found, expected, "{rule:?} {path} {fields}");
-        }
-    }
-
-    #[test]
-    fn a_star_in_a_listed_origin_stands_for_the_hosts_below() {
-        let listed = "https://*.example.com:8443";
-        for (origin, expected) in [
-            ("https://app.example.com:8443", true),
-            ("HTTPS://a.b.Example.com:8443", true),
-            ("https://example.com:8443", false),
-            ("https://.example.com:8443", false),
-            ("https://appexample.com:8443", false),
-            ("http://app.example.com:8443", false),
-            ("https://app.example.com", false),
-            ("https://evil.org/.example.com:8443", false),
-            ("https://evil.org@x.example.com:8443", false),
-            ("https://éé.example.com:8443", false),
-            ("null", false),
-            ("", false),
-        ] {
-            assert_eq!(is_listed(listed, origin), expected, "{origin}");
-        }
-        assert!(is_listed("https://example.com", "https://EXAMPLE.com"));
-        assert!(!is_listed("https://example.com", "https://a.example.com"));
-    }
-
-    #[test]
-    fn roles_are_believed_only_where_users_are() {
-        let table = [
-            ("/ws", "", &[][..]),
-            ("/ws?roles=", "x-user-roles: a\r\n", &[]),
-            ("/ws?roles=a,b", "x-user-roles: c\r\n", &["a", "b"]),
-            ("/ws", "x-user-roles: a , ,b\r\n", &["a", "b"]),
-        ];
-        for (target, fields, expected) in table {
-            let found = admit_with(&trusting(), target, fields).unwrap().roles;
-            assert_eq!(
-                found.iter().collect::<Vec<_>>(),
-                expected,
-                "{target} {fields}"
-            );
-            let found = admit_with(&RealtimeOptions::default(), target, fields)
-                .unwrap()
-                .roles;
-            assert_eq!(found, Roles::default());
-        }
-        let many = vec!["r"; Roles::COUNT_MAX + 1].join(",");
-        for list in [
-            &many[..],
-            &"r".repeat(Roles::NAME_BYTES_MAX + 1),
-            "a%00",
-            "a%20b",
-        ] {
-            let found = admit_with(&trusting(), &format!("/ws?roles={list}"), "");
-            assert_eq!(found, refused(400, "invalid_roles"), "{list}");
-        }
-        let twice = admit_with(&trusting(), "/ws", "x-user-roles: a\r\nx-user-roles: b\r\n");
-        assert_eq!(twice, refused(400, "repeated_header"));
     }
 
     #[test]
@@ -544,28 +346,8 @@ mod tests {
             ("/ws?batch=", refused(400, "invalid_batch")),
             ("/ws?batch=yes", refused(400, "invalid_batch")),
         ] {
-            let found = admit_with(&RealtimeOptions::default(), target, "");
+            let found = read_with(&RealtimeOptions::default(), target, "");
             assert_eq!(found.map(|admission| admission.batch), expected, "{target}");
-        }
-    }
-
-    #[test]
-    fn same_origin_means_host_and_port() {
-        let table = [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080", true),
-            ("http://Example.com", "example.com", true),
-            ("http://example.com", "example.com:80", true),
-            ("https://example.com:443", "example.com", true),
-            ("https://example.com", "example.com:80", false),
-            ("http://example.com:8081", "example.com:8080", false),
-            ("http://example.com.evil.org", "example.com", false),
-            ("http://example.com", "", false),
-            ("http://", "", false),
-            ("null", "null", false),
-            ("http://[::1]:8080", "[::1]:8080", true),
-        ];
-        for (origin, host, expected) in table {
-            assert_eq!(is_same_origin(origin, host), expected, "{origin} {host}");
         }
     }
 }

@@ -32,7 +32,7 @@ fn user_data(operation: Operation, number: usize) -> UserData {
 
 impl Ring {
     /// Accepts connections from a listening socket from now on, besides those given before. Each is
-    /// told as [`Completion::Accepted`]: an ordinary, blocking, close-on-exec descriptor.
+    /// told as [`Completion::Accepted`], with the listener's number: an ordinary, blocking, close-on-exec descriptor.
     pub fn listen(&mut self, listener: OwnedFd) {
         let listener = Listener {
             socket: listener,
@@ -109,7 +109,10 @@ impl Ring {
         if cqe.result >= 0 {
             self.queues.counters.accepts += 1;
             self.rearm_accept(number);
-            return Some(Completion::Accepted(cqe.result));
+            return Some(Completion::Accepted {
+                number: cqe.result,
+                listener: number,
+            });
         }
         match -cqe.result {
             // The peer went before it was accepted, or the accept was cancelled: nothing is wrong.

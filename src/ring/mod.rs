@@ -27,6 +27,8 @@ mod buf_ring;
 mod descriptor;
 mod error;
 mod files;
+mod heap;
+mod kernel_tls;
 mod op;
 mod probe;
 mod queues;
@@ -68,6 +70,8 @@ pub use self::descriptor::{
 };
 pub use self::error::{RingError, SetUpCall};
 pub use self::files::Teardown;
+pub use self::heap::trim_heap;
+pub use self::kernel_tls::has_kernel_tls;
 pub use self::probe::{Check, CheckState, Report, probe};
 pub use self::send::{Batch, SEND_BYTES_MAX, SEND_PIECES_MAX};
 pub use self::wake::{RingFd, Waker};
@@ -109,8 +113,13 @@ impl Default for RingConfig {
 /// What the kernel has to tell. The order per slot is the order of events on the socket.
 #[derive(Debug)]
 pub enum Completion {
-    /// A connection was accepted. The number owns the descriptor: adopt it, or [`own`] it.
-    Accepted(RawFd),
+    /// A connection was accepted.
+    Accepted {
+        /// Owns the descriptor: adopt it, or [`own`] it.
+        number: RawFd,
+        /// On which listener: 0 is the first that was given to [`Ring::listen`].
+        listener: usize,
+    },
     /// The accept is paused until the next [`Ring::tick`], because of this errno: `EMFILE`, `ENFILE`
     /// or `ENOMEM` as a rule.
     AcceptPaused(i32),

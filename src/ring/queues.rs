@@ -104,6 +104,11 @@ impl Queues {
         Some(cqe)
     }
 
+    /// The next borrowed send that was not taken whole, or failed.
+    pub(super) fn pop_short(&mut self) -> Option<Cqe> {
+        self.short.pop_front()
+    }
+
     /// Stages a submission that refers to no memory.
     pub(super) fn push(&mut self, bare: Bare) {
         // SAFETY: a `Bare` entry refers to no memory but the registered buffers, which outlive it.

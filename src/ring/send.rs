@@ -107,6 +107,11 @@ impl<'ring, 'bytes> Batch<'ring, 'bytes> {
         self.ring.queues.submit_and_wait(timeout)
     }
 
+    /// Submits all sends.
+    fn submit_all(self) -> io::Result<()> {
+        self.ring.queues.submit_all()
+    }
+
     /// Sends `bytes` as far as the socket has room, now. What was not taken is told by
     /// [`Completion::Short`], an error by [`Completion::Failed`]; success is silent.
     ///
@@ -196,6 +201,32 @@ pub(super) struct OwnedSend {
 pub(super) type OwnedSends = HashMap<Slot, OwnedSend>;
 
 impl Ring {
+    /// Sends borrowed bytes at once, in a system call of its own that waits for nothing: for bytes that
+    /// cannot stay until the turn's end. `short` is told each send that was not taken whole, and how
+    /// much of it was; nothing, if the socket is broken, which the next send then tells.
+    ///
+    /// Errors and panics: as of [`Ring::submit_and_wait`] and [`Batch::send`].
+    pub fn send_now<'bytes>(
+        &mut self,
+        sends: impl Iterator<Item = (Slot, &'bytes [u8])>,
+        mut short: impl FnMut(Slot, usize),
+    ) -> io::Result<()> {
+        let mut batch = Batch::new(self);
+        for (slot, bytes) in sends {
+            batch.send(slot, bytes);
+        }
+        batch.submit_all()?;
+        while let Some(cqe) = self.queues.pop_short() {
+            let slot = cqe.user_data.slot();
+            let socket = self.current_mut(slot, cqe.user_data.generation());
+            if socket.is_some_and(|socket| !socket.flags.has(Flags::CLOSING)) {
+                self.queues.counters.short_sends += 1;
+                short(slot, usize::try_from(cqe.result).unwrap_or(0));
+            }
+        }
+        Ok(())
+    }
+
     /// Sends `bytes`, waiting for room as long as it takes. [`Completion::Sent`] gives the buffer
     /// back when all of it is with the socket. Both phases.
     ///

@@ -84,7 +84,7 @@ impl Server {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         let number = self.until(|completion| match completion {
-            Completion::Accepted(number) => Some(*number),
+            Completion::Accepted { number, .. } => Some(*number),
             _ => None,
         });
         self.ring.adopt(slot, number);

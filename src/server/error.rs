@@ -1,6 +1,7 @@
 //! Why a server did not start: cause, value and remedy.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::limits::SHARDS_MAX;
 use crate::ring::RingError;
@@ -19,12 +20,26 @@ pub enum StartError {
         /// Of `getaddrinfo(3)`, `bind(2)` or `listen(2)`.
         error: io::Error,
     },
+    /// An address of the admin listener cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the admin listener (server.admin_listen): {error}{}",
+        listen_remedy(error)
+    )]
+    Admin {
+        /// As it was given.
+        address: SocketAddr,
+        /// Of `bind(2)` or `listen(2)`.
+        error: io::Error,
+    },
     /// More shards than there can be.
     #[error("{shards} shards are too many: at most {SHARDS_MAX}")]
     TooManyShards {
         /// How many were asked for.
         shards: usize,
     },
+    /// It cannot be found out how much memory there is, or how much of it is used.
+    #[error("cannot read how much memory there is: {0}")]
+    Memory(io::Error),
     /// io_uring cannot be used.
     #[error("{0}")]
     Ring(RingError),

@@ -2,16 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
+use super::memory::{MemoryGauge, MemoryReading};
 use crate::id::{ConnectionId, ShardId};
 use crate::mesh::{Delivered, Outside};
 use crate::metrics::Counters;
 use crate::ring::Waker;
 use crate::shard::{
-    App, Batch, BatchEntry, Context, EVERYBODY, Formats, Frame, Mail, Message, Shared, Work,
+    App, Batch, BatchEntry, Context, EVERYBODY, Formats, Frame, Mail, Message, Options, Shared,
+    Work,
 };
+use crate::time::Clock;
 use crate::ws::CloseCode;
 
 /// A shard's queue from outside is full: it is behind with its work. Try again later.
@@ -69,6 +74,16 @@ pub struct ShardStats {
 pub struct ServerHandle<A: App> {
     shared: Arc<Shared>,
     reach: Arc<Reach<A>>,
+    memory: Arc<MemoryGauge>,
+}
+
+/// What one shard answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// The answer.
+    pub value: T,
+    /// How long it took to come.
+    pub took: Duration,
 }
 
 impl<A: App> Clone for ServerHandle<A> {
@@ -76,6 +91,7 @@ impl<A: App> Clone for ServerHandle<A> {
         Self {
             shared: Arc::clone(&self.shared),
             reach: Arc::clone(&self.reach),
+            memory: Arc::clone(&self.memory),
         }
     }
 }
@@ -87,10 +103,11 @@ impl<A: App> fmt::Debug for ServerHandle<A> {
 }
 
 impl<A: App> ServerHandle<A> {
-    pub(crate) fn new(shared: Arc<Shared>, reach: Reach<A>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, reach: Reach<A>, memory: Arc<MemoryGauge>) -> Self {
         Self {
             shared,
             reach: Arc::new(reach),
+            memory,
         }
     }
 
@@ -202,6 +219,37 @@ impl<A: App> ServerHandle<A> {
         Ok(answered.await.ok())
     }
 
+    /// Asks all shards the same question at the same time, and waits for their answers together. The
+    /// answers come in the order of the shards; `None` for one that is too busy to be asked, does not
+    /// answer within `wait`, or is gone. Needs a tokio runtime with time, as that of axum handlers is.
+    pub async fn ask_all<T: Send + 'static>(
+        &self,
+        wait: Duration,
+        question: impl Fn(&mut A, &mut Context<'_, A>) -> T + Clone + Send + 'static,
+    ) -> Vec<Option<Answered<T>>> {
+        let stopwatch = Clock::start().stopwatch();
+        let asks = self.shards().map(|shard| {
+            let (question, stopwatch) = (question.clone(), stopwatch.clone());
+            async move {
+                let answer = self.ask(shard, move |app, context| question(app, context));
+                let value = tokio::time::timeout(wait, answer).await.ok()?.ok()??;
+                let took = Duration::from_nanos(stopwatch.read());
+                Some(Answered { value, took })
+            }
+        });
+        join_all(asks).await
+    }
+
+    /// How much memory the process uses, against its budget.
+    pub fn memory(&self) -> MemoryReading {
+        self.memory.reading(self.shared.pressure())
+    }
+
+    /// Whether the server was told to shut down.
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining()
+    }
+
     /// Subscribers of a topic, on all shards.
     ///
     /// Errors: [`Busy`].
@@ -238,9 +286,24 @@ impl<A: App> ServerHandle<A> {
         Ok(stats)
     }
 
+    /// Replaces the options of the core on every shard, one after the other: see
+    /// [`Context::set_options`]. `compression` stays as it was at the start.
+    ///
+    /// Errors: [`Busy`]; then try again, since shards before that one have the new options.
+    pub async fn reconfigure(&self, options: Options) -> Result<(), Busy> {
+        let options = Arc::new(options);
+        for shard in self.shards() {
+            let options = Arc::clone(&options);
+            self.ask(shard, move |_, context| context.set_options(&options))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Shuts the server down: no new connections, close 1001 to all, then the threads end. Returns
     /// at once; [`Running::wait`](super::Running::wait) returns when it is done.
     pub fn shutdown(&self) {
+        self.shared.set_draining();
         for shard in self.shards() {
             let mut mail = Mail::Shutdown;
             // A shard that is behind with its work still gets to it; nothing is lost by waiting.

@@ -19,11 +19,13 @@
 
 mod error;
 mod handle;
+mod listen;
+mod memory;
+mod transport;
 mod worker;
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,22 +34,22 @@ use axum::Router;
 use tokio::sync::mpsc;
 
 pub use error::StartError;
-pub use handle::{Busy, ServerHandle, ShardStats, Stats};
+pub use handle::{Answered, Busy, ServerHandle, ShardStats, Stats};
+pub use listen::Listen;
+pub use memory::{MemoryOptions, MemoryReading, MemoryUse};
 
 use crate::id::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX};
 use crate::mesh::mesh;
 use crate::metrics::Counters;
 use crate::ring::{self, PreparedRing, Ring, RingConfig};
-use crate::service::{Service, ServiceMail};
+use crate::service::{Admin, Service, ServiceMail, listen_admin};
 use crate::shard::{App, Mail, Options, Shared};
 use crate::time::Clock;
 use handle::Reach;
+use listen::{Bound, bind, tell_kernel_tls};
 use worker::Worker;
 
-/// Connections that may wait to be accepted, per listener; the kernel lowers it to
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
 /// Requests that may wait for the service thread, from all shards together.
 const SERVICE_QUEUE: usize = 4096;
 /// Mails per ordered pair of shards; fewer where there are very many pairs.
@@ -60,11 +62,14 @@ type RouterFactory<A> = Box<dyn FnOnce(ServerHandle<A>) -> Router + Send>;
 pub struct Server<A: App, F> {
     factory: F,
     options: Options,
-    listen: Vec<String>,
+    listen: Vec<(String, Listen)>,
     shards: usize,
     sockets_per_shard_max: usize,
     drain: Duration,
+    memory: MemoryOptions,
     router: RouterFactory<A>,
+    admin_listen: Vec<SocketAddr>,
+    admin_router: RouterFactory<A>,
 }
 
 impl<A: App, F> fmt::Debug for Server<A, F> {
@@ -90,15 +95,24 @@ where
             shards: 0,
             sockets_per_shard_max: 0,
             drain: Duration::from_secs(30),
+            memory: MemoryOptions::default(),
             router: Box::new(|_| Router::new()),
+            admin_listen: Vec::new(),
+            admin_router: Box::new(|_| Router::new()),
         }
     }
 
     /// Listens on an address (`host:port`), besides those given before. Port 0: any free port, see
     /// [`Running::addresses`].
     #[must_use]
-    pub fn listen(mut self, address: impl ToString) -> Self {
-        self.listen.push(address.to_string());
+    pub fn listen(self, address: impl ToString) -> Self {
+        self.listen_with(address, Listen::default())
+    }
+
+    /// Like [`listen`](Server::listen), with TLS, or the PROXY protocol, or both.
+    #[must_use]
+    pub fn listen_with(mut self, address: impl ToString, listen: Listen) -> Self {
+        self.listen.push((address.to_string(), listen));
         self
     }
 
@@ -132,6 +146,13 @@ where
         self
     }
 
+    /// Sets what the server does as the process runs short of memory.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryOptions) -> Self {
+        self.memory = memory;
+        self
+    }
+
     /// Answers plain HTTP requests on the same port, on the service thread.
     #[must_use]
     pub fn router(self, router: Router) -> Self {
@@ -145,6 +166,20 @@ where
         router: impl FnOnce(ServerHandle<A>) -> Router + Send + 'static,
     ) -> Self {
         self.router = Box::new(router);
+        self
+    }
+
+    /// Answers plain HTTP requests on addresses of their own, too, on the service thread: metrics,
+    /// health, what is not for clients. At most 256 connections at once. Port 0: any free port, see
+    /// [`Running::admin_addresses`]. A second call replaces the first.
+    #[must_use]
+    pub fn admin(
+        mut self,
+        addresses: &[SocketAddr],
+        router: impl FnOnce(ServerHandle<A>) -> Router + Send + 'static,
+    ) -> Self {
+        self.admin_listen = addresses.to_vec();
+        self.admin_router = Box::new(router);
         self
     }
 
@@ -173,7 +208,15 @@ where
             shards => return Err(StartError::TooManyShards { shards }),
         };
         let shard_count = u16::try_from(shards).expect("SHARDS_MAX fits");
-        let (listeners, addresses) = bind(&self.listen, shards)?;
+        let Bound {
+            listeners,
+            addresses,
+            listens,
+        } = bind(&self.listen, shards)?;
+        if listens.iter().any(|listen| listen.tls.is_some()) {
+            tell_kernel_tls();
+        }
+        let (admin_listeners, admin_addresses) = bind_admin(&self.admin_listen)?;
         let rings = prepare_rings(shards, self.sockets_per_shard_max)?;
         let seed = seed().map_err(StartError::Randomness)?;
         let shared = Shared::new(self.options, shard_count, seed);
@@ -185,16 +228,23 @@ where
         let (endpoints, outside) = mesh::<Mail<A>>(shards, capacity);
         let wakers = rings.iter().map(PreparedRing::waker).collect();
         let reach = Reach { outside, wakers };
-        let handle = ServerHandle::new(Arc::clone(&shared), reach);
+        let memory = self.memory.watch().map_err(StartError::Memory)?;
+        let handle = ServerHandle::new(Arc::clone(&shared), reach, memory.gauge());
         let (to_service, requests) = mpsc::channel(SERVICE_QUEUE);
         let router = (self.router)(handle.clone());
+        let admin = Admin {
+            listeners: admin_listeners,
+            router: (self.admin_router)(handle.clone()),
+        };
         let mailer = handle.clone();
         let service = Service::start(
             router,
+            admin,
             move |shard, mail| mailer.reach().mail(shard, mail),
             requests,
         )
         .map_err(StartError::Thread)?;
+        service.spawn(memory.run(Arc::clone(&shared)));
 
         let (factory, clock) = (Arc::new(self.factory), Clock::start());
         let ring_fds: Arc<[_]> = rings.iter().map(PreparedRing::fd).collect();
@@ -207,6 +257,7 @@ where
                 ring,
                 endpoint,
                 listeners,
+                listens: Arc::clone(&listens),
                 shared: Arc::clone(&shared),
                 service: to_service.clone(),
                 ring_fds: Arc::clone(&ring_fds),
@@ -227,6 +278,7 @@ where
             workers,
             service,
             addresses,
+            admin_addresses,
         })
     }
 }
@@ -237,6 +289,7 @@ pub struct Running<A: App> {
     workers: Vec<JoinHandle<Counters>>,
     service: Service,
     addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
 }
 
 impl<A: App> fmt::Debug for Running<A> {
@@ -256,6 +309,11 @@ impl<A: App> Running<A> {
         &self.addresses
     }
 
+    /// The addresses of [`Server::admin`], with the ports that port 0 became.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
     /// The way to the server for other threads.
     pub fn handle(&self) -> ServerHandle<A> {
         self.handle.clone()
@@ -263,8 +321,30 @@ impl<A: App> Running<A> {
 
     /// Shuts down at SIGTERM or SIGINT; exits at once, with code 130, at the second of them.
     pub fn stop_on_signals(&self) {
+        self.stop_on_signals_after(|| ());
+    }
+
+    /// As [`stop_on_signals`](Running::stop_on_signals), but calls `tell` before it shuts down.
+    pub fn stop_on_signals_after(&self, tell: impl Fn() + Send + 'static) {
         let handle = self.handle();
-        self.service.stop_on_signals(move || handle.shutdown());
+        self.service.stop_on_signals(move || {
+            tell();
+            handle.shutdown();
+        });
+    }
+
+    /// Runs `reload` on the service thread at each SIGHUP, one after the other; signals that come while
+    /// it runs are one. It must not block. Without a call SIGHUP ends the process.
+    pub fn on_hangup<F>(&self, reload: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        self.service.on_hangup(reload);
+    }
+
+    /// Runs work on the service thread, until it is done or the server has ended. It must not block.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.service.spawn(work);
     }
 
     /// Waits until the server has shut down: after [`ServerHandle::shutdown`], or a signal if
@@ -285,38 +365,15 @@ impl<A: App> Running<A> {
     }
 }
 
-/// The listeners of one shard, one per address.
-type Listeners = Vec<OwnedFd>;
-
-/// One listener per address and shard, and the addresses they have.
-fn bind(
-    addresses: &[String],
-    shards: usize,
-) -> Result<(Vec<Listeners>, Vec<SocketAddr>), StartError> {
-    let mut listeners: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for text in addresses {
-        let refused = |error| StartError::Listen {
-            address: text.clone(),
-            error,
-        };
-        for address in text.to_socket_addrs().map_err(refused)? {
-            // The first listener finds out which port a 0 became, and whether somebody else has it:
-            // with SO_REUSEPORT another server of the same user would not be noticed.
-            drop(ring::listen(address, BACKLOG, false).map_err(refused)?);
-            let mut address = address;
-            for (shard, listeners) in listeners.iter_mut().enumerate() {
-                let listener = ring::listen(address, BACKLOG, true).map_err(refused)?;
-                if shard == 0 {
-                    address = ring::local_address(&listener).map_err(refused)?;
-                }
-                listeners.push(listener);
-            }
-            bound.push(address);
-        }
-    }
-    if bound.is_empty() {
-        return Err(StartError::NoAddress);
+/// The admin listeners, and the addresses they have.
+fn bind_admin(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    let mut bound = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let refused = |error| StartError::Admin { address, error };
+        let listener = listen_admin(address).map_err(refused)?;
+        bound.push(listener.local_addr().map_err(refused)?);
+        listeners.push(listener);
     }
     Ok((listeners, bound))
 }

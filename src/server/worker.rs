@@ -1,6 +1,6 @@
 //! One core: where a shard and its ring meet. Completions become events, commands submissions.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,19 @@ use std::time::Duration;
 use core_affinity::CoreId;
 
 use super::ToService;
+use super::listen::Listen;
+use super::transport::{Arrived, End, Sealer, Transports};
 use crate::id::{ShardId, Slot};
+use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::mesh::Endpoint;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Part};
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
 use crate::service::ServiceMail;
-use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
-use crate::time::{Clock, Now};
+use crate::shard::{
+    App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink, SlowTurn,
+};
+use crate::time::{Clock, Now, Stopwatch};
+use crate::tls::Passage;
 
 /// Mails handled in one turn, so that a flood of mail does not starve the sockets.
 const MAIL_PER_TURN: usize = 1024;
@@ -27,6 +33,8 @@ pub(super) struct Worker<A: App> {
     pub(super) ring: PreparedRing,
     pub(super) endpoint: Endpoint<Mail<A>>,
     pub(super) listeners: Vec<OwnedFd>,
+    /// How to listen on each of them.
+    pub(super) listens: Arc<[Listen]>,
     pub(super) shared: Arc<Shared>,
     pub(super) service: ToService<A>,
     pub(super) ring_fds: Arc<[RingFd]>,
@@ -40,28 +48,41 @@ pub(super) struct Worker<A: App> {
 struct Driver<A: App> {
     shard: ShardId,
     ring: Ring,
+    transports: Transports,
     endpoint: Endpoint<Mail<A>>,
     service: ToService<A>,
 }
 
 impl<A: App> Outbox<A> for Driver<A> {
     fn adopt(&mut self, slot: Slot, descriptor: Descriptor) {
-        self.ring.adopt(slot, descriptor.0);
+        self.ring.adopt(slot, descriptor.number);
+        if let Some(passage) = descriptor.passage {
+            self.transports.adopt(slot, passage);
+        }
     }
 
     fn receive(&mut self, slot: Slot) {
+        self.transports.receiving(slot);
         self.ring.receive(slot);
     }
 
     fn release(&mut self, slot: Slot) -> Descriptor {
-        Descriptor(self.ring.release(slot))
+        Descriptor {
+            number: self.ring.release(slot),
+            passage: self.transports.remove(slot),
+        }
     }
 
     fn discard(&mut self, descriptor: Descriptor) {
-        drop(ring::own(descriptor.0));
+        drop(ring::own(descriptor.number));
+    }
+
+    fn is_secure(&self, slot: Slot) -> bool {
+        self.transports.is_secure(slot)
     }
 
     fn promote(&mut self, slot: Slot) {
+        self.transports.promoted(slot);
         self.ring.promote(slot);
     }
 
@@ -74,14 +95,18 @@ impl<A: App> Outbox<A> for Driver<A> {
     }
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
-        self.ring.send_owned(slot, bytes);
+        if let Some(bytes) = self.transports.seal_owned(slot, bytes) {
+            self.ring.send_owned(slot, bytes);
+        }
     }
 
     fn shutdown_write(&mut self, slot: Slot) {
+        self.transports.shut(slot, &mut self.ring);
         self.ring.shutdown_write(slot);
     }
 
     fn close(&mut self, slot: Slot) {
+        self.transports.close(slot);
         self.ring.close(slot);
     }
 
@@ -112,6 +137,20 @@ impl<'bytes> Sink<'bytes> for RingSink<'_, '_, 'bytes> {
     }
 }
 
+/// The same, where some connections are not plain: those have been looked at before.
+struct PlainSink<'batch, 'ring, 'bytes> {
+    sink: RingSink<'batch, 'ring, 'bytes>,
+    transports: &'bytes Transports,
+}
+
+impl<'bytes> Sink<'bytes> for PlainSink<'_, '_, 'bytes> {
+    fn send(&mut self, slot: Slot, pieces: &[&'bytes [u8]]) {
+        if !self.transports.has(slot) {
+            self.sink.send(slot, pieces);
+        }
+    }
+}
+
 impl<A: App> Worker<A> {
     /// Runs the shard until it has shut down; returns what it has counted. A panic ends the process:
     /// the connections of this shard would otherwise hang for ever, unseen.
@@ -136,10 +175,14 @@ impl<A: App> Worker<A> {
             ring.listen(listener);
         }
         let now = self.clock.now();
-        let shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed);
+        let stopwatch = self.clock.stopwatch();
+        let mut shard = Shard::new(self.id, self.shared, factory(), sockets_max, now, self.seed)
+            .with_stopwatch(stopwatch.clone());
+        shard.note_receive_buffers(RECV_BUFFER_BYTES as u64 * u64::from(RECV_BUFFERS));
         let driver = Driver {
             shard: self.id,
             ring,
+            transports: Transports::default(),
             endpoint: self.endpoint,
             service: self.service,
         };
@@ -147,6 +190,8 @@ impl<A: App> Worker<A> {
             shard,
             driver,
             clock: self.clock,
+            listens: self.listens,
+            stopwatch,
             ring_fds: self.ring_fds,
             now,
             ticked_s: now.seconds(),
@@ -155,6 +200,8 @@ impl<A: App> Worker<A> {
             drain: self.drain,
             drain_ends_ms: None,
             held: Vec::new(),
+            warned_s: None,
+            unwarned: 0,
         };
         turns.run()
     }
@@ -165,6 +212,9 @@ struct Turns<A: App> {
     shard: Shard<A>,
     driver: Driver<A>,
     clock: Clock,
+    /// By the number of the listener.
+    listens: Arc<[Listen]>,
+    stopwatch: Stopwatch,
     ring_fds: Arc<[RingFd]>,
     now: Now,
     ticked_s: u32,
@@ -175,6 +225,9 @@ struct Turns<A: App> {
     drain_ends_ms: Option<u64>,
     /// Completions read while looking for short sends, to be handled before others.
     held: Vec<Completion>,
+    /// The second of the last warning of a slow turn, and how many slow turns came after it.
+    warned_s: Option<u32>,
+    unwarned: u64,
 }
 
 impl<A: App> Turns<A> {
@@ -185,7 +238,9 @@ impl<A: App> Turns<A> {
             self.tick();
             self.throttle_accepting();
             self.submit(backlog);
-            self.now = self.clock.now();
+            let (now, now_ns) = self.clock.read();
+            self.now = now;
+            self.shard.begin_turn(now_ns);
             self.take_shorts();
             if self.driver.endpoint.backlog_len() == 0 || self.drain_ends_ms.is_some() {
                 self.take_completions();
@@ -207,10 +262,15 @@ impl<A: App> Turns<A> {
 
     /// Handles a bounded number of mails. `true`: some mail of ours still waits for room.
     fn take_mail(&mut self) -> bool {
-        for _ in 0..MAIL_PER_TURN {
+        let mut mails = 0;
+        while mails < MAIL_PER_TURN {
             let Some(mail) = self.driver.endpoint.receive() else {
                 break;
             };
+            if mails == 0 {
+                self.shard.lap(Part::Completions);
+            }
+            mails += 1;
             if matches!(mail, Mail::Shutdown) && self.drain_ends_ms.is_none() {
                 let drain = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX);
                 self.drain_ends_ms = Some(self.now.monotonic_ms.saturating_add(drain));
@@ -221,15 +281,20 @@ impl<A: App> Turns<A> {
             self.shard
                 .handle(self.now, Event::Mail(mail), &mut self.driver);
         }
+        if mails > 0 {
+            self.shard.lap(Part::Mail);
+        }
         !self.driver.endpoint.flush()
     }
 
     fn tick(&mut self) {
         if self.now.seconds() > self.ticked_s {
             self.ticked_s = self.now.seconds();
+            self.shard.lap(Part::Completions);
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
             self.note_driver();
+            self.shard.lap(Part::Tick);
         }
     }
 
@@ -261,15 +326,20 @@ impl<A: App> Turns<A> {
         }
         if self.accepting && sockets >= stop {
             self.accepting = false;
+            self.shard.note_accepting(false);
             self.driver.ring.stop_listening();
             tracing::warn!(shard = %self.driver.shard, sockets, "full: accepting is paused");
         } else if !self.accepting && sockets <= go_on {
             self.accepting = true;
+            self.shard.note_accepting(true);
             self.driver.ring.resume_listening();
         }
     }
 
     /// Ends the turn: mail out, sends out, and a wait if there is nothing else to do.
+    ///
+    /// By the stopwatch the turn ends with the last send that is handed over, short of the system call
+    /// that waits: in that one the kernel makes the sends that do not fill a submission queue.
     fn submit(&mut self, backlog: bool) {
         let Self { shard, driver, .. } = self;
         shard.prepare(driver);
@@ -284,17 +354,62 @@ impl<A: App> Turns<A> {
         } else {
             Duration::from_millis(until_tick)
         };
-        let submitted = driver.ring.submit_and_wait(Some(timeout), |batch| {
-            shard.flush(&mut RingSink(batch));
-        });
+        let last = shard.last_part();
+        let mut ended_ns = 0;
+        let stopwatch = &self.stopwatch;
+        let Driver {
+            ring, transports, ..
+        } = driver;
+        let submitted = if transports.is_empty() {
+            ring.submit_and_wait(Some(timeout), |batch| {
+                shard.flush(&mut RingSink(batch));
+                ended_ns = stopwatch.read();
+            })
+        } else {
+            shard.flush(&mut Sealer { transports, ring });
+            transports.seal_waiting(ring);
+            let transports = &*transports;
+            ring.submit_and_wait(Some(timeout), |batch| {
+                transports.flush(batch);
+                let sink = RingSink(batch);
+                shard.flush(&mut PlainSink { sink, transports });
+                ended_ns = stopwatch.read();
+            })
+        };
         submitted.expect("a working ring does not refuse to be entered");
         driver.endpoint.unpark();
+        if let Some(slow) = self.shard.end_turn(last, ended_ns) {
+            self.warn(&slow);
+        }
+    }
+
+    /// Warns of a slow turn, at most once a second; the next warning tells how many were left out.
+    fn warn(&mut self, slow: &SlowTurn) {
+        let second = self.now.seconds();
+        if self.warned_s == Some(second) {
+            self.unwarned += 1;
+            return;
+        }
+        let took = Duration::from_nanos(slow.took_ns);
+        let (part, part_took) = (&slow.part, Duration::from_nanos(slow.part_ns));
+        let others = std::mem::take(&mut self.unwarned);
+        self.warned_s = Some(second);
+        tracing::warn!(
+            shard = %self.driver.shard, ?took, part, ?part_took, others,
+            "a slow turn: nobody else on this shard was served meanwhile"
+        );
     }
 
     /// Handles the sends that were short, which come before all else, and ends the turn's sends.
     fn take_shorts(&mut self) {
         while let Some(completion) = self.driver.ring.next_completion() {
             match completion {
+                Completion::Short { slot, taken } if self.driver.transports.has(slot) => {
+                    let Driver {
+                        ring, transports, ..
+                    } = &mut self.driver;
+                    transports.short(slot, taken, ring);
+                }
                 Completion::Short { slot, taken } => {
                     self.shard.short(slot, taken, &mut self.driver);
                 }
@@ -306,7 +421,15 @@ impl<A: App> Turns<A> {
                 }
             }
         }
+        while let Some((slot, bytes)) = self.driver.transports.pop_taken_over() {
+            self.shard.taken_over(slot, bytes, &mut self.driver);
+        }
+        self.driver.transports.flushed();
         self.shard.flushed(&mut self.driver);
+        while let Some(slot) = self.driver.transports.pop_failed() {
+            let event = Event::Failed { slot };
+            self.shard.handle(self.now, event, &mut self.driver);
+        }
     }
 
     fn take_completions(&mut self) {
@@ -322,6 +445,15 @@ impl<A: App> Turns<A> {
 
     fn complete(&mut self, completion: Completion) {
         let event = match completion {
+            Completion::Received(slot, mut lease) if self.driver.transports.has(slot) => {
+                let Driver {
+                    ring, transports, ..
+                } = &mut self.driver;
+                let arrived = transports.received(slot, &mut lease, ring);
+                // The buffer is the kernel's again before the shard gets to work.
+                drop(lease);
+                return self.arrive(slot, arrived);
+            }
             Completion::Received(slot, mut lease) => {
                 let event = Event::Received {
                     slot,
@@ -329,22 +461,30 @@ impl<A: App> Turns<A> {
                 };
                 return self.shard.handle(self.now, event, &mut self.driver);
             }
-            Completion::Accepted(number) => match ring::peer_address(number) {
-                Ok(peer) => Event::Accepted {
-                    descriptor: Descriptor(number),
-                    peer,
-                },
-                // The peer has gone again.
-                Err(_) => return drop(ring::own(number)),
-            },
-            Completion::EndOfStream(slot) => Event::EndOfStream { slot },
+            Completion::Accepted { number, listener } => return self.accepted(number, listener),
+            Completion::EndOfStream(slot) if self.driver.transports.ended(slot) => {
+                Event::EndOfStream { slot }
+            }
+            // A `close_notify` has said so already.
+            Completion::EndOfStream(_) => return,
             Completion::Failed(slot, errno) => {
                 tracing::debug!(shard = %self.driver.shard, slot = slot.0, errno, "socket failed");
                 Event::Failed { slot }
             }
             Completion::Progress(slot) => Event::Progress { slot },
-            Completion::Sent(slot, buffer) => Event::Sent { slot, buffer },
-            Completion::Released(slot) => Event::Released { slot },
+            Completion::Sent(slot, buffer) => {
+                let Driver {
+                    ring, transports, ..
+                } = &mut self.driver;
+                if let Some(arrived) = transports.sent(slot, ring) {
+                    return self.arrive(slot, arrived);
+                }
+                Event::Sent { slot, buffer }
+            }
+            Completion::Released(slot) => {
+                self.driver.transports.remove(slot);
+                Event::Released { slot }
+            }
             Completion::Short { slot, taken } => {
                 unreachable!("short sends come first: {slot:?} {taken}")
             }
@@ -356,6 +496,56 @@ impl<A: App> Turns<A> {
             Completion::Woken => return,
         };
         self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    fn accepted(&mut self, number: RawFd, listener: usize) {
+        let Ok(peer) = ring::peer_address(number) else {
+            // The peer has gone again.
+            return drop(ring::own(number));
+        };
+        let listen = &self.listens[listener];
+        let Ok(proxy) = listen.proxy(peer) else {
+            let address = peer.ip();
+            tracing::warn!(
+                target: "campanile::security",
+                %address,
+                "only trusted proxies may connect to a port that speaks the PROXY protocol"
+            );
+            return drop(ring::own(number));
+        };
+        let passage = Passage::new(listen.tls.as_ref(), proxy);
+        let descriptor = Descriptor {
+            number,
+            passage: passage.map(Box::new),
+        };
+        let event = Event::Accepted { descriptor, peer };
+        self.shard.handle(self.now, event, &mut self.driver);
+    }
+
+    /// Tells the shard what has come of received bytes.
+    fn arrive(&mut self, slot: Slot, arrived: Arrived) {
+        let Arrived {
+            peer,
+            mut plaintext,
+            end,
+        } = arrived;
+        let Self {
+            shard, driver, now, ..
+        } = self;
+        if let Some(peer) = peer {
+            shard.handle(*now, Event::Proxied { slot, peer }, driver);
+        }
+        if !plaintext.is_empty() {
+            let bytes = &mut plaintext[..];
+            shard.handle(*now, Event::Received { slot, bytes }, driver);
+        }
+        match end {
+            End::Open => {}
+            End::EndOfStream => shard.handle(*now, Event::EndOfStream { slot }, driver),
+            End::NotTls => shard.handle(*now, Event::NotTls { slot }, driver),
+            End::Failed => shard.handle(*now, Event::Failed { slot }, driver),
+        }
+        driver.transports.recycle(plaintext);
     }
 
     /// Closes the connections that were still on their way here.

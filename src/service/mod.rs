@@ -2,8 +2,11 @@
 //! requests come here with their socket, and so does work that a shard must not wait for.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod http;
+mod tls_stream;
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +16,8 @@ use axum::Router;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
+
+pub(crate) use admin::{Admin, listen as listen_admin};
 
 use crate::id::ShardId;
 use crate::ring;
@@ -59,6 +64,7 @@ impl Service {
     /// Errors: no thread, or no runtime on it.
     pub(crate) fn start<A: App>(
         router: Router,
+        admin: Admin,
         mail: impl MailShard<A>,
         requests: mpsc::Receiver<ServiceMail<A>>,
     ) -> io::Result<Self> {
@@ -67,7 +73,7 @@ impl Service {
         let (stopping, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("service".into())
-            .spawn(move || runtime.block_on(serve(router, mail, requests, stopped)))?;
+            .spawn(move || runtime.block_on(serve(router, admin, mail, requests, stopped)))?;
         Ok(Self {
             thread,
             runtime: handle,
@@ -105,6 +111,30 @@ impl Service {
         });
     }
 
+    /// Runs `reload` at each SIGHUP, one after the other; signals that come meanwhile are one.
+    pub(crate) fn on_hangup<F>(&self, mut reload: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let runtime = self.runtime.enter();
+        let hangup = signal(SignalKind::hangup());
+        drop(runtime);
+        let Ok(mut hangup) = hangup else {
+            tracing::error!("SIGHUP cannot be caught; it ends the process");
+            return;
+        };
+        self.runtime.spawn(async move {
+            while hangup.recv().await.is_some() {
+                reload().await;
+            }
+        });
+    }
+
+    /// Runs work on the thread, until it is done or the thread ends.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// Ends the thread: HTTP requests under way are answered, no others taken.
     pub(crate) fn stop(self) {
         // An error of either kind says that the thread has ended already.
@@ -115,10 +145,12 @@ impl Service {
 
 async fn serve<A: App>(
     router: Router,
+    admin: Admin,
     mail_shard: impl MailShard<A>,
     mut requests: mpsc::Receiver<ServiceMail<A>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let admin = tokio::spawn(admin::serve(admin, stopped.clone()));
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let mut stopping = false;
     loop {
@@ -140,14 +172,15 @@ async fn serve<A: App>(
                 peer,
                 bytes,
             } => {
-                let socket = ring::own(descriptor.0);
+                let socket = ring::own(descriptor.number);
+                let passage = descriptor.passage;
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     tracing::warn!(%peer, "too many HTTP connections");
                     continue;
                 };
                 let (router, stopped) = (router.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    http::serve(socket, peer, bytes, router, stopped).await;
+                    http::serve(socket, passage, peer, bytes, router, stopped).await;
                     drop(place);
                 });
             }
@@ -166,5 +199,6 @@ async fn serve<A: App>(
     }
     // All places free again: no request is under way.
     let all = u32::try_from(HTTP_CONNECTIONS_MAX).expect("a few thousand");
-    let _ = tokio::time::timeout(HTTP_DRAIN, places.acquire_many(all)).await;
+    let drained = futures_util::future::join(places.acquire_many(all), admin);
+    let _ = tokio::time::timeout(HTTP_DRAIN, drained).await;
 }

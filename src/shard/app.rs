@@ -5,10 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
-use super::context::{Context, Socket};
+use super::context::{Asked, Context, Socket};
 use super::format::Format;
 use crate::http::{Head, Refusal};
+use crate::time::Now;
 use crate::ws::CloseCode;
 
 /// An application on the core: one instance per shard, made by a factory on the shard's own thread.
@@ -30,6 +32,25 @@ pub trait App: Sized + 'static {
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Data> {
         let _ = request;
         Upgrade::Accept(Accept::default())
+    }
+
+    /// A connection to which [`upgrade`](App::upgrade) answered [`Upgrade::Ask`] has sent a message.
+    /// `None`: it has not said yet whose it is. [`Upgrade::Refuse`] closes it: 4401, 4403, 4429 or 1013
+    /// by the refusal's status, else 4400 or 4500. By default all messages are passed over, so that
+    /// the deadline ends it.
+    fn asked(
+        &mut self,
+        asked: &mut Asked<'_, Self>,
+        message: Message<'_>,
+    ) -> Option<Upgrade<Self::Data>> {
+        let _ = (asked, message);
+        None
+    }
+
+    /// A connection that was asked whose it is will be closed, for want of a user, of room or of
+    /// time: the last occasion to send to it.
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        let _ = (asked, refusal);
     }
 
     /// A connection is open. What is sent here follows the 101 at once.
@@ -70,6 +91,12 @@ pub trait App: Sized + 'static {
         let _ = context;
     }
 
+    /// What the handler of that number is called, for metrics and warnings: see [`Context::handled`].
+    fn handler_name(&self, handler: u8) -> &str {
+        let _ = handler;
+        "message"
+    }
+
     /// Mail from another instance, from spawned work or from a [`ServerHandle`](crate::server).
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Self::Mail) {
         let _ = (context, mail);
@@ -81,6 +108,8 @@ pub trait App: Sized + 'static {
 pub struct Request<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) remote_address: SocketAddr,
+    pub(crate) now: Now,
+    pub(crate) is_secure: bool,
 }
 
 impl<'a> Request<'a> {
@@ -94,7 +123,17 @@ impl<'a> Request<'a> {
         self.head.path()
     }
 
-    /// The address of the TCP peer (a proxy's, behind one).
+    /// The clocks, read once a turn.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Whether the connection came over TLS that ends here. Of a proxy in front it says nothing.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The address of the TCP peer (a proxy's, behind one, unless it speaks the PROXY protocol).
     pub fn remote_address(&self) -> SocketAddr {
         self.remote_address
     }
@@ -108,6 +147,18 @@ pub enum Upgrade<D> {
     Refuse(Refusal),
     /// The answer needs I/O: it is awaited on the service thread, within the handshake's time.
     Defer(Deferred<D>),
+    /// The 101 is written, and the first messages have to say whose the connection is:
+    /// [`App::asked`].
+    Ask(Ask<D>),
+}
+
+/// How a connection is set up that is asked whose it is.
+#[derive(Debug)]
+pub struct Ask<D> {
+    /// Its data while it is asked, and what the 101 says. The user is not looked at.
+    pub accept: Accept<D>,
+    /// How long it may take: then it is closed with 4408. Grain: one second.
+    pub timeout: Duration,
 }
 
 /// A handshake's answer to come.
@@ -131,6 +182,7 @@ impl<D> fmt::Debug for Upgrade<D> {
             Self::Accept(_) => "Accept",
             Self::Refuse(_) => "Refuse",
             Self::Defer(_) => "Defer",
+            Self::Ask(_) => "Ask",
         })
     }
 }
@@ -145,6 +197,8 @@ pub struct Accept<D> {
     pub data: D,
     /// The one subprotocol to confirm; it must be among those offered.
     pub subprotocol: Option<String>,
+    /// The client's address, where that of the TCP peer is a proxy's.
+    pub remote_address: Option<SocketAddr>,
     /// Further header fields of the 101.
     pub headers: Vec<(String, String)>,
     /// Largest message of this connection, bytes, in place of the server's own limit.
@@ -161,6 +215,7 @@ impl<D> Accept<D> {
             user: None,
             data,
             subprotocol: None,
+            remote_address: None,
             headers: Vec::new(),
             message_bytes_max: None,
             format: Format::default(),

@@ -127,6 +127,11 @@ impl Barriers {
         self.peak = self.by_slot.len();
     }
 
+    /// What the records have allocated, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.by_slot.capacity() * size_of::<(Slot, Barrier)>()
+    }
+
     fn get(&self, slot: Slot) -> Option<&Barrier> {
         if self.is_empty() {
             return None;

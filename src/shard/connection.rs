@@ -1,7 +1,7 @@
 //! One connection's record: small, plain, and the same for a million of them.
 //!
 //! ```text
-//!   Accepted ─► Head ─► (Deferred) ─► Open ─► Closing ─► Released ─► gone
+//!   Accepted ─► Head ─► (Asked) ─► (Deferred) ─► Open ─► Closing ─► Released ─► gone
 //!                 │          │                   ▲
 //!                 └──────────┴──► Refused ───────┘
 //! ```
@@ -22,9 +22,11 @@ use crate::ws::{Decoder, WindowBits};
 pub(crate) enum Phase {
     /// The request head is being read.
     Head,
-    /// The request is in order and its answer awaited from the service thread.
+    /// The 101 is written, and the first messages are to say whose the connection is.
+    Asked,
+    /// The request is in order, or a message has said whose the connection is, and the answer awaited from the service thread.
     Deferred,
-    /// An HTTP refusal is being written; the rest of what comes in is thrown away.
+    /// An HTTP refusal, or a close frame in its place, is being written; the rest of what comes in is thrown away.
     Refused,
     /// The 101 is queued or sent: messages pass.
     Open,
@@ -34,15 +36,27 @@ pub(crate) enum Phase {
     Released,
 }
 
-/// Marks of a connection, one bit each.
+/// Whether what a peer sends is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reading {
+    #[default]
+    On,
+    /// Not while so much waits for the peer, or to be decoded.
+    Paused,
+    /// Not while memory is short and the connection holds much of it, nor while the other reason is
+    /// there.
+    Pressed,
+}
+
+/// Marks of a connection, a byte each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Marks {
     /// An owned send is in flight: topics wait in their logs, replies in the private queue.
     pub(crate) blocked: bool,
     /// HTTP phase: a receive was asked for and has not completed. There may be only one.
     pub(crate) receiving: bool,
-    /// Reading is paused, because the private queue is above its watermark.
-    pub(crate) paused: bool,
+    /// Whether what the peer sends is read.
+    pub(crate) reading: Reading,
     /// A keepalive ping was sent since anything came in.
     pub(crate) pinged: bool,
     /// The socket was half-closed after the last byte.
@@ -120,6 +134,8 @@ pub(crate) struct Opening {
     pub(crate) bytes: Vec<u8>,
     /// The parts of the 101, while the answer is awaited.
     pub(crate) handshake: Handshake,
+    /// Frames that came while it was asked whose it is.
+    pub(crate) frames: u8,
 }
 
 /// Bytes of an open connection that wait to be decoded, because too much waits to be sent to it.
@@ -191,7 +207,8 @@ pub(crate) struct Connection<D> {
     /// In [`Phase::Open`] the second at which a message last came in, else that in which the phase
     /// ends.
     pub(crate) moment_s: u32,
-    /// Second at which the peer last took something, while `blocked`; else meaningless.
+    /// Second at which the peer last took something, while `blocked`. Before [`Phase::Open`] the
+    /// millisecond at which the socket was accepted, modulo 2^32. Else meaningless.
     pub(crate) written_s: u32,
     /// Second of the soonest check in the wheel.
     pub(crate) check_s: u32,
@@ -235,6 +252,14 @@ impl<D> Connection<D> {
         self.in_flight_bytes as usize + self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
+    /// Bytes kept of what the connection has sent.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.as_deref().map_or(0, |held| match held {
+            Held::Opening(opening) => opening.bytes.len(),
+            Held::Unread(unread) => unread.bytes.len(),
+        })
+    }
+
     /// The bytes of an open connection that wait to be decoded.
     pub(crate) fn unread(&self) -> Option<&Unread> {
         match self.held.as_deref() {
@@ -264,7 +289,28 @@ impl<D> Connection<D> {
         self.held = Some(Box::new(Held::Unread(unread)));
     }
 
-    /// What is kept of the handshake.
+    /// Whether its 101 is written though it is not open, so that a close frame must refuse it.
+    pub(crate) fn is_answered(&self) -> bool {
+        let has_been = |opening: &Opening| opening.handshake.is_answered;
+        self.phase == Phase::Asked || self.opening().is_some_and(has_been)
+    }
+
+    /// What is kept of the handshake, in its place.
+    pub(crate) fn opening(&self) -> Option<&Opening> {
+        match self.held.as_deref() {
+            Some(Held::Opening(opening)) => Some(opening),
+            Some(Held::Unread(_)) | None => None,
+        }
+    }
+
+    pub(crate) fn opening_mut(&mut self) -> Option<&mut Opening> {
+        match self.held.as_deref_mut() {
+            Some(Held::Opening(opening)) => Some(opening),
+            Some(Held::Unread(_)) | None => None,
+        }
+    }
+
+    /// What is kept of the handshake, taken out.
     pub(crate) fn take_opening(&mut self) -> Option<Opening> {
         match *self
             .held

@@ -15,6 +15,7 @@ use super::core::{Core, EVERYBODY, Staged};
 use super::fanout::{Subscribed, is_topic};
 use super::format::{Encode, Format};
 use super::mail::{Frame, Mail, ServiceRequest};
+use super::options::Options;
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
 use crate::limits::CONTROL_PAYLOAD_BYTES_MAX;
 use crate::metrics::Counters;
@@ -49,6 +50,17 @@ impl Message<'_> {
 }
 
 impl<A: App> Context<'_, A> {
+    /// Replaces the options of the core on this shard, from the next event on. What an open connection
+    /// was promised stays as it is, and so does `compression`, which holds until the process ends.
+    pub fn set_options(&mut self, options: &Arc<Options>) {
+        self.core.set_options(options);
+    }
+
+    /// The same shard, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Context<'_, A> {
+        Context { core: self.core }
+    }
+
     /// The clocks, read once a turn.
     pub fn now(&self) -> Now {
         self.core.now
@@ -244,6 +256,26 @@ impl<A: App> Context<'_, A> {
             .collect()
     }
 
+    /// The open connections of this shard whose slots are `first` or later, by slot. Costs a look at
+    /// each slot in use on the way.
+    pub fn connections_from(&self, first: Slot) -> impl Iterator<Item = ConnectionId> + '_ {
+        let core = &*self.core;
+        let slots = core.connections.indices_from(first.0).map(Slot);
+        slots
+            .filter(|&slot| core.in_phase(slot, Phase::Open))
+            .map(|slot| core.id(slot))
+    }
+
+    /// Whether a connection of this shard is the oldest of its user's.
+    pub fn is_oldest(&self, connection: ConnectionId) -> bool {
+        let core = &*self.core;
+        let Some(slot) = core.resolve(connection) else {
+            return false;
+        };
+        let user = core.connection(slot).and_then(|c| c.user.as_ref());
+        user.is_some_and(|user| core.users.find(user, &core.connections) == Some(slot))
+    }
+
     /// Subscribers of a topic on this shard.
     pub fn subscriber_count(&self, topic: &str) -> usize {
         self.core.topics.subscriber_count(topic)
@@ -258,6 +290,56 @@ impl<A: App> Context<'_, A> {
     /// What this shard has counted.
     pub fn counters(&self) -> &Counters {
         &self.core.counters
+    }
+}
+
+/// A connection that is asked whose it is ([`Upgrade::Ask`](super::Upgrade::Ask)), for the length of a
+/// callback. It is not open: it has no user and no subscriptions.
+pub struct Asked<'a, A: App> {
+    pub(crate) core: &'a mut Core<A>,
+    pub(crate) slot: Slot,
+}
+
+impl<A: App> fmt::Debug for Asked<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asked({:?})", self.core.id(self.slot))
+    }
+}
+
+impl<A: App> Asked<'_, A> {
+    fn record(&self) -> &Connection<A::Data> {
+        self.core
+            .connection(self.slot)
+            .expect("a socket outlives its callback")
+    }
+
+    /// The shard.
+    pub fn context(&mut self) -> Context<'_, A> {
+        Context { core: self.core }
+    }
+
+    /// Sends one message, uncompressed. There is no bound but that on the frames which the peer may
+    /// send meanwhile: one answer each.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+        let message = message.into();
+        self.core
+            .send_asked(self.slot, message.opcode(), message.as_bytes());
+    }
+
+    /// The data with which it is asked.
+    pub fn data(&self) -> &A::Data {
+        &self.record().data
+    }
+
+    /// The data with which it is asked, to change, or to take along into an [`Accept`](super::Accept).
+    pub fn data_mut(&mut self) -> &mut A::Data {
+        let connection = self.core.connection_mut(self.slot);
+        &mut connection.expect("a socket outlives its callback").data
+    }
+
+    /// The address of the TCP peer.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.record().peer.into()
     }
 }
 

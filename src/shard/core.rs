@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use super::app::App;
 use super::barrier::Barriers;
@@ -18,15 +18,16 @@ use super::topics::Topics;
 use super::users::{Chain, Links, Placement, Users};
 use crate::collections::{BitSet, Slab, TimerWheel};
 use crate::id::{ConnectionId, ShardId, Slot, UserId};
-use crate::metrics::Counters;
-use crate::time::Now;
+use crate::metrics::{Counters, Memory, Part, Pressure, Tally, Times};
+use crate::time::{Now, Stopwatch};
 use crate::ws::CloseCode;
 
 /// What all shards of a process share. Nothing in it is touched per message but `interest`, and
 /// that only with more than one shard.
 #[derive(Debug)]
 pub struct Shared {
-    /// Options of the core.
+    /// Options that every shard starts with; [`Context::set_options`](super::Context::set_options)
+    /// replaces one shard's.
     pub options: Options,
     /// Which shard is whose home.
     pub placement: Placement,
@@ -34,6 +35,10 @@ pub struct Shared {
     pub interest: Interest,
     /// Connections of the process that are open or about to be, against `connections_max`.
     pub(crate) connections: AtomicUsize,
+    /// A [`Pressure`], as a number.
+    pressure: AtomicU8,
+    /// The process was told to end.
+    draining: AtomicBool,
 }
 
 impl Shared {
@@ -44,7 +49,30 @@ impl Shared {
             placement: Placement::new(shards, seed),
             interest: Interest::new(seed),
             connections: AtomicUsize::new(0),
+            pressure: AtomicU8::new(0),
+            draining: AtomicBool::new(false),
         })
+    }
+
+    /// How short of memory the process is, as it was last told.
+    pub fn pressure(&self) -> Pressure {
+        Pressure::from_u8(self.pressure.load(Ordering::Relaxed))
+    }
+
+    /// Tells all shards how short of memory the process is. They look at it at every handshake and
+    /// once a second.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.store(pressure as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the process was told to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the process was told to end, for those who ask whether it is ready.
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 }
 
@@ -88,6 +116,8 @@ pub(crate) struct Turn {
 pub(crate) struct Core<A: App> {
     pub(crate) shard: ShardId,
     pub(crate) shared: Arc<Shared>,
+    /// What holds on this shard now.
+    options: Arc<Options>,
     pub(crate) now: Now,
     pub(crate) random: fastrand::Rng,
     pub(crate) connections: Slab<Connection<A::Data>>,
@@ -109,6 +139,22 @@ pub(crate) struct Core<A: App> {
     pub(crate) readable: Vec<Slot>,
     pub(crate) encoder: Encoder,
     pub(crate) counters: Counters,
+    /// Refused handshakes by the refusal's code.
+    pub(crate) refusals: Tally<Box<str>>,
+    /// Ended connections by close code.
+    pub(crate) closings: Tally<u16>,
+    /// The running sums; the other kinds stay zero here, see [`Core::memory`].
+    pub(crate) held: Memory,
+    /// Connections that are not read from for want of memory, those pressed first in front.
+    pub(crate) pressed: VecDeque<Slot>,
+    /// Where the search for the fattest connections goes on.
+    pub(crate) weighed: u32,
+    pub(crate) stopwatch: Stopwatch,
+    pub(crate) times: Times,
+    /// What the driver receives into, bytes.
+    pub(crate) receive_buffers: u64,
+    /// Whether the driver takes new sockets.
+    pub(crate) accepting: bool,
     /// Connections in [`Phase::Open`].
     pub(crate) open: usize,
     pub(crate) shutting_down: bool,
@@ -143,9 +189,11 @@ impl<A: App> Core<A> {
     ) -> Self {
         let placement = shared.placement.clone();
         let encoder = Encoder::new(shared.options.compression);
+        let options = Arc::new(shared.options.clone());
         Self {
             shard,
             shared,
+            options,
             now,
             random: fastrand::Rng::with_seed(seed),
             connections: Slab::with_capacity_max(connections_max),
@@ -163,13 +211,40 @@ impl<A: App> Core<A> {
             readable: Vec::new(),
             encoder,
             counters: Counters::default(),
+            refusals: Tally::default(),
+            closings: Tally::default(),
+            held: Memory::default(),
+            pressed: VecDeque::new(),
+            weighed: 0,
+            stopwatch: Stopwatch::default(),
+            times: Times::default(),
+            receive_buffers: 0,
+            accepting: true,
             open: 0,
             shutting_down: false,
         }
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.shared.options
+        &self.options
+    }
+
+    /// Replaces the options. What a connection was promised when it opened stays: its largest message,
+    /// its compression. Deadlines that are nearer now are kept from now on.
+    pub(crate) fn set_options(&mut self, options: &Arc<Options>) {
+        let compression = self.options.compression;
+        self.options = if options.compression == compression {
+            Arc::clone(options)
+        } else {
+            Arc::new(Options {
+                compression,
+                ..(**options).clone()
+            })
+        };
+        let slots: Vec<u32> = self.connections.indices().collect();
+        for slot in slots {
+            self.schedule(Slot(slot));
+        }
     }
 
     pub(crate) fn connection(&self, slot: Slot) -> Option<&Connection<A::Data>> {
@@ -209,6 +284,11 @@ impl<A: App> Core<A> {
     /// Connections of a user who is at home here.
     pub(crate) fn user_connection_count(&self, user: &str) -> u32 {
         self.users.connection_count(user, &self.connections)
+    }
+
+    /// All that took time since the last lap of this turn was `part`.
+    pub(crate) fn lap(&mut self, part: Part) {
+        self.times.lap(part, self.stopwatch.read());
     }
 
     /// Marks a connection for the end of the turn.

@@ -6,11 +6,26 @@ use std::net::SocketAddr;
 use super::app::App;
 use super::mail::Mail;
 use crate::id::Slot;
+use crate::tls::Passage;
 
-/// A socket as a number of the driver's own: a file descriptor, or a pretend one in the simulator.
-/// Ownership passes with the number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Descriptor(pub i32);
+/// A socket on its way between listener, shards and service thread. Ownership passes with it.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// The driver's own number of the socket: a file descriptor, or a pretend one in the simulator.
+    pub number: i32,
+    /// What its bytes pass through, if anything: the keys of TLS move with the socket.
+    pub passage: Option<Box<Passage>>,
+}
+
+impl Descriptor {
+    /// A socket whose bytes are those of HTTP and WebSocket.
+    pub fn plain(number: i32) -> Self {
+        Self {
+            number,
+            passage: None,
+        }
+    }
+}
 
 /// One thing that happened. Sockets are addressed by the slot that the shard gave them.
 pub enum Event<'a, A: App> {
@@ -20,6 +35,19 @@ pub enum Event<'a, A: App> {
         descriptor: Descriptor,
         /// Its far end.
         peer: SocketAddr,
+    },
+    /// A trusted proxy says whose connection it passes on. Before anything is received.
+    Proxied {
+        /// The proxy's connection.
+        slot: Slot,
+        /// The far end in place of the proxy.
+        peer: SocketAddr,
+    },
+    /// A connection to a port that speaks TLS has begun with a plain request. It is told so, in plain
+    /// text: from here on nothing stands between the socket and the shard. In place of a `Received`.
+    NotTls {
+        /// Whose.
+        slot: Slot,
     },
     /// Bytes came in. The shard unmasks them in place and keeps no reference.
     Received {
@@ -65,6 +93,8 @@ impl<A: App> fmt::Debug for Event<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { descriptor, peer } => write!(f, "Accepted({descriptor:?}, {peer})"),
+            Self::Proxied { slot, peer } => write!(f, "Proxied({slot:?}, {peer})"),
+            Self::NotTls { slot } => write!(f, "NotTls({slot:?})"),
             Self::Received { slot, bytes } => write!(f, "Received({slot:?}, {} B)", bytes.len()),
             Self::EndOfStream { slot } => write!(f, "EndOfStream({slot:?})"),
             Self::Failed { slot } => write!(f, "Failed({slot:?})"),

@@ -302,8 +302,11 @@ impl<A: App> Core<A> {
             let frame = self.encoder.encode(entry.opcode, payload, lane.window_bits);
             let start = lane.log.head();
             lane.log.append(pool, frame.len(), |out| frame.write(out));
-            self.counters.appended += 1;
             let end = lane.log.head();
+            let subscribers = (lane.live.len() + lane.laggards.len()) as u64;
+            self.counters.appended += 1;
+            self.counters.fanned_out += subscribers;
+            self.counters.bytes_out += (end - start).saturating_mul(subscribers);
             self.turn.full |= is_full(end - lane.turn_start, lane.live.len());
             self.topics.touch(index);
             let Some(slot) = excluded else { continue };
@@ -340,7 +343,9 @@ impl<A: App> Core<A> {
         let bytes = frame.len();
         let queue = connection.queue.get_or_insert_with(|| self.queues.take());
         frame.write(&mut queue.data);
+        self.held.queues += bytes as u64;
         self.counters.messages_out += 1;
+        self.counters.bytes_out += bytes as u64;
         let blocked = connection.marks.blocked;
         if blocked {
             connection.marks.drain = true;
@@ -351,13 +356,21 @@ impl<A: App> Core<A> {
         }
     }
 
+    /// Sends to a connection that is asked whose it is.
+    pub(crate) fn send_asked(&mut self, slot: Slot, opcode: Opcode, payload: &[u8]) {
+        self.queue_last(slot, |out| Encoder::plain(opcode, payload).write(out));
+        self.counters.messages_out += 1;
+    }
+
     /// Puts a control frame into a connection's private queue, ahead of messages.
     pub(crate) fn send_control(&mut self, slot: Slot, opcode: Opcode, payload: &[u8]) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         let queue = connection.queue.get_or_insert_with(|| self.queues.take());
-        Encoder::plain(opcode, payload).write(&mut queue.control);
+        let frame = Encoder::plain(opcode, payload);
+        self.held.queues += frame.len() as u64;
+        frame.write(&mut queue.control);
         if !connection.marks.blocked {
             self.compose(slot);
         }
@@ -374,6 +387,7 @@ impl<A: App> Core<A> {
         }
         let places = only.map_or(0..connection.subscriptions.len(), |place| place..place + 1);
         let mut queue = connection.queue.take();
+        self.held.queues -= queue.as_ref().map_or(0, |queue| queue.len()) as u64;
         for place in places {
             let Some(connection) = self.connections.get(slot.0) else {
                 break;
@@ -398,6 +412,7 @@ impl<A: App> Core<A> {
                 );
             }
         }
+        self.held.queues += queue.as_ref().map_or(0, |queue| queue.len()) as u64;
         if let Some(connection) = self.connections.get_mut(slot.0) {
             connection.queue = queue;
         }

@@ -19,7 +19,8 @@ use super::{App, Shard};
 use crate::http::{self, BadRequest, Head, Refusal, SwitchingProtocols};
 use crate::id::{ConnectionId, Slot, UserId};
 use crate::limits::USER_ID_BYTES_MAX;
-use crate::time::Timestamp;
+use crate::metrics::{Part, Pressure};
+use crate::time::{Now, Timestamp};
 use crate::ws::{self, CloseCode};
 
 /// What a request head turns out to be.
@@ -48,6 +49,10 @@ impl<A: App> Shard<A> {
         let Some(slot) = self.adopt(descriptor, peer, Phase::Head, outbox) else {
             return;
         };
+        let accepted_ms = millisecond(self.core.now);
+        if let Some(connection) = self.core.connection_mut(slot) {
+            connection.written_s = accepted_ms;
+        }
         let timeout = self.core.options().handshake_timeout;
         self.core.phase_ends(slot, timeout);
         self.core.receive(slot, outbox);
@@ -72,11 +77,17 @@ impl<A: App> Shard<A> {
     }
 
     pub(super) fn head_received(&mut self, slot: Slot, bytes: &[u8], outbox: &mut impl Outbox<A>) {
+        self.read_request(slot, bytes, outbox);
+        self.core.lap(Part::Handshake);
+    }
+
+    fn read_request(&mut self, slot: Slot, bytes: &[u8], outbox: &mut impl Outbox<A>) {
         let Some(connection) = self.core.connection_mut(slot) else {
             return;
         };
         let peer = connection.peer.into();
         let mut gathered = connection.take_opening().map(|opening| opening.bytes);
+        self.core.held.held -= gathered.as_ref().map_or(0, Vec::len) as u64;
         let bytes = match &mut gathered {
             Some(gathered) => {
                 gathered.extend_from_slice(bytes);
@@ -85,15 +96,14 @@ impl<A: App> Shard<A> {
             None => bytes,
         };
         let mut answer = None;
-        match self.read_head(bytes, peer, &mut answer) {
+        let is_secure = outbox.is_secure(slot);
+        match self.read_head(bytes, (peer, is_secure), &mut answer) {
             Asked::More => {
                 let opening = Opening {
                     bytes: bytes.to_vec(),
-                    handshake: Handshake::default(),
+                    ..Opening::default()
                 };
-                if let Some(connection) = self.core.connection_mut(slot) {
-                    connection.keep_opening(opening);
-                }
+                self.core.keep_opening(slot, opening);
                 self.core.receive(slot, outbox);
             }
             Asked::Plain => self.hand_over(slot, peer, bytes.to_vec(), outbox),
@@ -109,6 +119,7 @@ impl<A: App> Shard<A> {
                         self.defer(slot, answer, handshake, early, outbox);
                     }
                     Some(Upgrade::Refuse(refusal)) => self.refuse(slot, &refusal),
+                    Some(Upgrade::Ask(ask)) => self.ask(slot, ask, handshake, early, outbox),
                     None => {}
                 }
             }
@@ -119,7 +130,7 @@ impl<A: App> Shard<A> {
     fn read_head(
         &mut self,
         bytes: &[u8],
-        peer: SocketAddr,
+        (remote_address, is_secure): (SocketAddr, bool),
         answer: &mut Option<Upgrade<A::Data>>,
     ) -> Asked {
         let head = match http::parse(bytes) {
@@ -131,11 +142,17 @@ impl<A: App> Shard<A> {
             return Asked::Plain;
         }
         match self.check_upgrade(&head) {
+            Ok(_) if self.core.shared.pressure() == Pressure::Hard => {
+                self.core.counters.refused_memory += 1;
+                Asked::Refused(unavailable("the server is short of memory"))
+            }
             Ok(handshake) => {
                 let head_bytes = head.length();
                 *answer = Some(self.app.upgrade(&Request {
                     head,
-                    remote_address: peer,
+                    remote_address,
+                    now: self.core.now,
+                    is_secure,
                 }));
                 Asked::Accepted(Box::new((handshake, head_bytes)))
             }
@@ -153,6 +170,7 @@ impl<A: App> Shard<A> {
         Ok(Handshake {
             accept: ws::handshake::accept_key(upgrade.key.as_bytes()),
             deflate,
+            is_answered: false,
         })
     }
 
@@ -165,7 +183,7 @@ impl<A: App> Shard<A> {
         outbox: &mut impl Outbox<A>,
     ) {
         let descriptor = outbox.release(slot);
-        self.core.connections.remove(slot.0);
+        self.core.remove(slot);
         self.core.counters.http_requests += 1;
         let request = ServiceRequest::Http {
             descriptor,
@@ -178,7 +196,7 @@ impl<A: App> Shard<A> {
         }
     }
 
-    fn defer(
+    pub(super) fn defer(
         &mut self,
         slot: Slot,
         answer: super::Deferred<A::Data>,
@@ -191,10 +209,12 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Deferred;
-        connection.keep_opening(Opening {
+        let opening = Opening {
             bytes: early,
             handshake,
-        });
+            frames: 0,
+        };
+        self.core.keep_opening(slot, opening);
         let work = Box::pin(async move { Mail::Answer(id, Box::new(answer.await)) });
         if outbox.service(ServiceRequest::Spawn(work)).is_err() {
             self.core.counters.service_busy += 1;
@@ -219,6 +239,12 @@ impl<A: App> Shard<A> {
             .connection_mut(slot)
             .and_then(Connection::take_opening);
         let Some(opening) = opening else { return };
+        self.core.held.held -= opening.bytes.len() as u64;
+        if opening.handshake.is_answered
+            && let Some(connection) = self.core.connection_mut(slot)
+        {
+            connection.phase = Phase::Asked;
+        }
         match answer {
             Ok(accept) => self.place(slot, accept, opening.handshake, opening.bytes, outbox),
             Err(refusal) => self.refuse(slot, &refusal),
@@ -226,7 +252,7 @@ impl<A: App> Shard<A> {
     }
 
     /// Brings an accepted connection to its user's home shard.
-    fn place(
+    pub(super) fn place(
         &mut self,
         slot: Slot,
         accept: Accept<A::Data>,
@@ -234,6 +260,14 @@ impl<A: App> Shard<A> {
         early: Vec<u8>,
         outbox: &mut impl Outbox<A>,
     ) {
+        let Some(connection) = self.core.connection(slot) else {
+            return;
+        };
+        if connection.marks.blocked {
+            // It was asked whose it is and does not even take the answers.
+            return self.core.cut(slot, CloseCode::ABNORMAL, "takes nothing");
+        }
+        let peer = connection.peer.into();
         let user = accept.user.as_deref();
         if user.is_some_and(|user| user.is_empty() || user.len() > USER_ID_BYTES_MAX) {
             tracing::error!("the application accepted a user without a usable identifier");
@@ -245,19 +279,19 @@ impl<A: App> Shard<A> {
         if home == self.core.shard {
             return self.admit(slot, accept, handshake, early, outbox);
         }
-        let Some(connection) = self.core.connection(slot) else {
-            return;
-        };
-        let peer = connection.peer.into();
+        let accepted_ms = connection.written_s;
         let descriptor = outbox.release(slot);
-        self.core.connections.remove(slot.0);
+        let unsent = self.core.take_unsent(slot);
+        self.core.remove(slot);
         self.core.counters.moved += 1;
         let arrival = Arrival {
             descriptor,
             peer,
+            accepted_ms,
             accept,
             handshake,
             early,
+            unsent,
         };
         outbox.mail(home, Mail::Arrival(Box::new(arrival)));
     }
@@ -267,11 +301,24 @@ impl<A: App> Shard<A> {
         let Arrival {
             descriptor,
             peer,
+            accepted_ms,
             accept,
             handshake,
             early,
+            unsent,
         } = arrival;
-        if let Some(slot) = self.adopt(descriptor, peer, Phase::Head, outbox) {
+        let phase = match handshake.is_answered {
+            true => Phase::Asked,
+            false => Phase::Head,
+        };
+        if let Some(slot) = self.adopt(descriptor, peer, phase, outbox) {
+            if let Some(connection) = self.core.connection_mut(slot) {
+                connection.written_s = accepted_ms;
+            }
+            if !unsent.is_empty() {
+                self.core
+                    .queue_first(slot, |out| out.extend_from_slice(&unsent));
+            }
             self.admit(slot, accept, handshake, early, outbox);
         }
     }
@@ -288,14 +335,12 @@ impl<A: App> Shard<A> {
         let response = switching_protocols(&handshake, &accept);
         let response = match response {
             Ok(response) => response,
-            Err(bad) => {
-                tracing::error!(%bad, "the application's header fields cannot be written");
-                return self.refuse(slot, &internal("bad response header"));
-            }
+            Err(bad) => return self.refuse_header(slot, &bad),
         };
         if self.core.shutting_down {
             return self.refuse(slot, &unavailable("the server is shutting down"));
         }
+        let message_bytes_max = self.core.message_bytes_max(&accept);
         let user: UserId = match accept.user {
             Some(user) => user.into(),
             None => self.core.guest_id(),
@@ -305,16 +350,18 @@ impl<A: App> Shard<A> {
         }
         let core = &mut self.core;
         let second = core.now.seconds();
-        let message_bytes_max = accept
-            .message_bytes_max
-            .unwrap_or(core.options().message_bytes_max);
         let Some(connection) = core.connections.get_mut(slot.0) else {
             return;
         };
+        let took_ms = millisecond(core.now).wrapping_sub(connection.written_s);
+        core.times.handshake(u64::from(took_ms));
         connection.phase = Phase::Open;
         connection.user = Some(user.clone());
         connection.data = accept.data;
-        connection.message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
+        connection.message_bytes_max = message_bytes_max;
+        if let Some(address) = accept.remote_address {
+            connection.peer = address.into();
+        }
         connection.window_bits = handshake.deflate.map(|deflate| deflate.server_window_bits);
         connection.format = accept.format;
         (connection.heard_s, connection.moment_s) = (second, second);
@@ -322,7 +369,9 @@ impl<A: App> Shard<A> {
         core.open += 1;
         core.counters.opened += 1;
         outbox.promote(slot);
-        core.queue_first(slot, |out| response.write(out));
+        if !handshake.is_answered {
+            core.queue_first(slot, |out| response.write(out));
+        }
         core.enlist(slot, EVERYBODY, accept.format);
         core.schedule(slot);
         self.app.open(&mut Socket {
@@ -367,10 +416,36 @@ impl<A: App> Shard<A> {
         Ok(())
     }
 
-    /// Answers a handshake with an HTTP status and ends it.
+    /// Answers a plain request to a port that speaks TLS.
+    pub(super) fn not_tls(&mut self, slot: Slot) {
+        let Some(connection) = self.core.connection_mut(slot) else {
+            return;
+        };
+        connection.marks.receiving = false;
+        if connection.phase == Phase::Head {
+            let error = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, "tls_required", error);
+            self.refuse(slot, &refusal);
+        }
+    }
+
+    pub(super) fn refuse_header(&mut self, slot: Slot, bad: &http::InvalidHeader) {
+        tracing::error!(%bad, "the application's header fields cannot be written");
+        self.refuse(slot, &internal("bad response header"));
+    }
+
+    /// Answers a handshake with an HTTP status, or with a close frame if it has its 101, and ends it.
     pub(super) fn refuse(&mut self, slot: Slot, refusal: &Refusal) {
+        if self
+            .core
+            .connection(slot)
+            .is_some_and(Connection::is_answered)
+        {
+            return self.refuse_asked(slot, refusal);
+        }
         let core = &mut self.core;
         core.counters.refused += 1;
+        core.refusals.count(refusal.code());
         let request_id = uuid::Builder::from_unix_timestamp_millis(
             core.now.unix_ms,
             &core.random.u128(..).to_le_bytes()[..10]
@@ -383,8 +458,10 @@ impl<A: App> Shard<A> {
             return;
         };
         connection.phase = Phase::Refused;
+        let (peer, held) = (connection.peer, connection.held_bytes());
         connection.held = None;
-        tracing::debug!(peer = %SocketAddr::from(connection.peer), %request_id, ?refusal, "refused");
+        core.held.held -= held as u64;
+        tracing::debug!(peer = %SocketAddr::from(peer), %request_id, ?refusal, "refused");
         core.queue_last(slot, |out| {
             refusal.write(out, &request_id, timestamp.as_str())
         });
@@ -401,6 +478,7 @@ impl<A: App> Shard<A> {
         match connection.phase {
             Phase::Head if silent => self.core.cut(slot, CloseCode::ABNORMAL, "no request"),
             Phase::Head => self.refuse(slot, &BadRequest::Timeout.into()),
+            Phase::Asked => self.refuse(slot, &unnamed()),
             Phase::Deferred => {
                 self.refuse(slot, &unavailable("no answer in time"));
             }
@@ -412,7 +490,7 @@ impl<A: App> Shard<A> {
     }
 }
 
-fn switching_protocols<D>(
+pub(super) fn switching_protocols<D>(
     handshake: &Handshake,
     accept: &Accept<D>,
 ) -> Result<SwitchingProtocols, http::InvalidHeader> {
@@ -425,11 +503,22 @@ fn switching_protocols<D>(
     })
 }
 
+/// A time as a connection's record keeps it until it is open: milliseconds modulo 2^32, 49 days.
+fn millisecond(now: Now) -> u32 {
+    u32::try_from(now.monotonic_ms & u64::from(u32::MAX)).expect("32 bits")
+}
+
 fn unavailable(error: &'static str) -> Refusal {
     let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error);
     refusal
         .header("retry-after", "1")
         .expect("a plain header field")
+}
+
+/// The deadline of a connection that was asked whose it is.
+fn unnamed() -> Refusal {
+    let error = "nobody said in time whose the connection is";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", error)
 }
 
 fn internal(error: &'static str) -> Refusal {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::codes;
-use super::connection::Phase;
+use super::connection::{Phase, Reading};
 use super::core::Core;
 use crate::id::Slot;
 use crate::time::Now;
@@ -100,7 +100,7 @@ impl<A: App> Core<A> {
         match connection.phase {
             Phase::Released => return None,
             Phase::Open => {}
-            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {
+            Phase::Head | Phase::Asked | Phase::Deferred | Phase::Refused | Phase::Closing => {
                 return Some((connection.moment_s, Due::PhaseEnded));
             }
         }
@@ -175,6 +175,15 @@ impl<A: App> Core<A> {
                 if let Some(connection) = self.connection_mut(slot) {
                     connection.marks.pinged = true;
                 }
+            }
+            // The peer may have answered: nobody has read it.
+            Due::NoPong
+                if self
+                    .connection(slot)
+                    .is_some_and(|c| c.marks.reading == Reading::Pressed) =>
+            {
+                self.counters.too_slow += 1;
+                self.begin_close(slot, CloseCode::TRY_AGAIN_LATER, "short of memory");
             }
             Due::NoPong => {
                 self.counters.timed_out += 1;

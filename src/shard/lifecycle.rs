@@ -1,9 +1,10 @@
 //! How an open connection ends, and what is looked at after its bytes have gone out.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::app::App;
-use super::connection::{Phase, Unread};
+use super::connection::{Phase, Reading, Unread};
 use super::core::{Core, Staged};
 use super::outbox::Outbox;
 use super::send_queue::SendQueue;
@@ -27,10 +28,12 @@ impl<A: App> Core<A> {
             return;
         };
         let queue = connection.queue.get_or_insert_with(|| self.queues.take());
+        let before = queue.data.len();
         ws::close_frame_into(
             &mut queue.data,
             code.is_sendable().then_some((code, reason)),
         );
+        self.held.queues += (queue.data.len() - before) as u64;
         self.leave_open(slot, Phase::Closing, code, reason);
         let timeout = self.options().close_timeout;
         self.phase_ends(slot, timeout);
@@ -50,14 +53,16 @@ impl<A: App> Core<A> {
                 self.unsubscribe_all(slot);
                 self.leave_open(slot, Phase::Released, code, reason);
             }
-            Phase::Head | Phase::Deferred | Phase::Refused | Phase::Closing => {}
+            Phase::Head | Phase::Asked | Phase::Deferred | Phase::Refused | Phase::Closing => {}
         }
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         connection.phase = Phase::Released;
+        self.held.held -= connection.held_bytes() as u64;
         connection.held = None;
         if let Some(queue) = connection.queue.take() {
+            self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
         self.staged.push(Staged::Cut(slot));
@@ -68,7 +73,9 @@ impl<A: App> Core<A> {
             return;
         };
         connection.phase = phase;
+        self.held.held -= connection.held_bytes() as u64;
         connection.held = None;
+        self.closings.count(&code.as_u16());
         self.barriers.remove(slot);
         self.open -= 1;
         self.counters.closed += 1;
@@ -94,8 +101,9 @@ impl<A: App> Core<A> {
         };
         let unread = connection.unread().map_or(0, Unread::len);
         let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
-        if is_stuck && !connection.marks.paused && connection.phase == Phase::Open {
-            connection.marks.paused = true;
+        let is_read = connection.marks.reading == Reading::On && connection.phase == Phase::Open;
+        if is_stuck && is_read {
+            connection.marks.reading = Reading::Paused;
             self.counters.read_pauses += 1;
             outbox.pause_reading(slot);
         }
@@ -118,8 +126,8 @@ impl<A: App> Core<A> {
         }
         if connection.marks.ended {
             self.cut(slot, CloseCode::ABNORMAL, "connection ended");
-        } else if connection.marks.paused && !connection.marks.blocked {
-            connection.marks.paused = false;
+        } else if connection.marks.reading == Reading::Paused && !connection.marks.blocked {
+            connection.marks.reading = Reading::On;
             outbox.resume_reading(slot);
         }
     }
@@ -135,8 +143,14 @@ impl<A: App> Core<A> {
         if connection.unread().is_some() {
             self.readable.push(slot);
         }
-        if connection.marks.paused && connection.unread().is_none() {
-            connection.marks.paused = false;
+        let is_paused = match connection.marks.reading {
+            Reading::On => false,
+            Reading::Paused => connection.unread().is_none(),
+            // What a closing peer sends is thrown away; its end is to be seen.
+            Reading::Pressed => connection.phase != Phase::Open,
+        };
+        if is_paused {
+            connection.marks.reading = Reading::On;
             outbox.resume_reading(slot);
         }
         let marks = &mut connection.marks;
@@ -173,6 +187,13 @@ impl<A: App> Core<A> {
         }
     }
 
+    /// A proxy has said whose connection it is.
+    pub(crate) fn proxied(&mut self, slot: Slot, peer: SocketAddr) {
+        if let Some(connection) = self.connection_mut(slot) {
+            connection.peer = peer.into();
+        }
+    }
+
     /// The peer has sent its last byte.
     pub(crate) fn ended(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot.0) else {
@@ -186,7 +207,7 @@ impl<A: App> Core<A> {
             // What it sent before its end has still to be decoded.
             Phase::Open if connection.unread().is_some() => {}
             Phase::Deferred => {}
-            Phase::Head | Phase::Refused | Phase::Open | Phase::Closing => {
+            Phase::Head | Phase::Asked | Phase::Refused | Phase::Open | Phase::Closing => {
                 self.cut(slot, CloseCode::ABNORMAL, "connection ended");
             }
             Phase::Released => {}
@@ -241,7 +262,10 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
-        write(connection.queue.get_or_insert_with(|| self.queues.take()));
+        let queue = connection.queue.get_or_insert_with(|| self.queues.take());
+        let before = queue.len();
+        write(queue);
+        self.held.queues += (queue.len() - before) as u64;
         self.compose(slot);
     }
 }

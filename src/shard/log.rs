@@ -22,23 +22,43 @@ const POOLED_CHUNKS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct ChunkPool {
     spare: Vec<Vec<u8>>,
+    /// What the chunks in logs have allocated, bytes.
+    lent: usize,
 }
 
 impl ChunkPool {
     fn take(&mut self, bytes: usize) -> Vec<u8> {
-        if bytes > CHUNK_BYTES {
-            return Vec::with_capacity(bytes);
-        }
-        self.spare
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+        let chunk = if bytes > CHUNK_BYTES {
+            Vec::with_capacity(bytes)
+        } else {
+            let spare = self.spare.pop();
+            spare.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+        };
+        self.lent += chunk.capacity();
+        chunk
     }
 
     fn give(&mut self, mut chunk: Vec<u8>) {
+        self.lent -= chunk.capacity();
         if chunk.capacity() == CHUNK_BYTES && self.spare.len() < POOLED_CHUNKS_MAX {
             chunk.clear();
             self.spare.push(chunk);
         }
+    }
+
+    /// Frees all spare chunks.
+    pub fn clear(&mut self) {
+        self.spare = Vec::new();
+    }
+
+    /// What the logs have allocated, bytes.
+    pub fn lent_bytes(&self) -> usize {
+        self.lent
+    }
+
+    /// What the spare chunks have allocated, bytes.
+    pub fn spare_bytes(&self) -> usize {
+        self.spare.len() * CHUNK_BYTES
     }
 }
 
@@ -179,6 +199,11 @@ mod tests {
         append(&mut log, &mut pool, b"again");
         assert_eq!(read(&log, 5, 10), b"again");
         assert_eq!(pool.spare.len(), 0, "the chunk was used again");
+        assert_eq!((pool.lent_bytes(), pool.spare_bytes()), (CHUNK_BYTES, 0));
+        log.trim(&mut pool, log.head(), u64::MAX);
+        assert_eq!((pool.lent_bytes(), pool.spare_bytes()), (0, CHUNK_BYTES));
+        pool.clear();
+        assert_eq!(pool.spare_bytes(), 0);
     }
 
     #[test]

@@ -63,12 +63,17 @@ pub struct Arrival<D> {
     pub descriptor: Descriptor,
     /// Its far end.
     pub peer: SocketAddr,
+    /// The millisecond at which the socket was accepted, modulo 2^32.
+    pub accepted_ms: u32,
     /// What the application decided.
     pub accept: Accept<D>,
     /// What the 101 will say.
     pub handshake: Handshake,
-    /// Bytes that came in after the request head: the first frames.
+    /// Bytes that came in after the request head, or after the message that said whose the
+    /// connection is: the first frames.
     pub early: Vec<u8>,
+    /// What was to be sent to it and is not: the 101 and what follows, if it was asked whose it is.
+    pub unsent: Vec<u8>,
 }
 
 /// The parts of the 101 that follow from the request.
@@ -76,6 +81,8 @@ pub struct Arrival<D> {
 pub struct Handshake {
     /// Value of `Sec-WebSocket-Accept`.
     pub accept: String,
+    /// The 101 is written already: the first messages were asked whose the connection is.
+    pub is_answered: bool,
     /// LZ77 window bits of compressed messages to this peer; `None`: not negotiated.
     pub deflate: Option<crate::ws::Negotiated>,
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod asking;
 mod barrier;
 pub mod codes;
 mod connection;
@@ -21,6 +22,7 @@ mod core;
 mod encode;
 mod event;
 mod fanout;
+mod figures;
 mod format;
 mod handshake;
 mod interest;
@@ -28,6 +30,7 @@ mod keepalive;
 mod lifecycle;
 pub mod log;
 mod mail;
+mod memory;
 mod options;
 mod outbox;
 mod outgoing;
@@ -41,11 +44,12 @@ mod users;
 use std::fmt;
 use std::sync::Arc;
 
-pub use app::{Accept, App, Deferred, Dropped, Message, Request, Sent, Upgrade};
+pub use app::{Accept, App, Ask, Deferred, Dropped, Message, Request, Sent, Upgrade};
 pub use barrier::Proof;
-pub use context::{Context, Socket};
+pub use context::{Asked, Context, Socket};
 pub use event::{Descriptor, Event};
 pub use fanout::Subscribed;
+pub use figures::{Figures, SlowTurn};
 pub use format::{Encode, Format, Formats};
 pub use interest::Interest;
 pub use mail::{Arrival, Batch, BatchEntry, Frame, Handshake, Mail, ServiceRequest, Work};
@@ -58,7 +62,7 @@ pub use self::core::Shared;
 use self::core::{Core, Staged};
 use crate::id::{ShardId, Slot};
 use crate::metrics::Counters;
-use crate::time::Now;
+use crate::time::{Now, Stopwatch};
 use crate::ws::{CloseCode, Incoming, Inflater, Opcode, Role, Rules};
 use connection::{Phase, Unread};
 use keepalive::Due;
@@ -99,11 +103,20 @@ impl<A: App> Shard<A> {
         }
     }
 
+    /// Gives the shard a stopwatch to measure its turns with. Without one all take no time.
+    #[must_use]
+    pub fn with_stopwatch(mut self, stopwatch: Stopwatch) -> Self {
+        self.core.stopwatch = stopwatch;
+        self
+    }
+
     /// Takes in one thing that has happened.
     pub fn handle(&mut self, now: Now, event: Event<'_, A>, outbox: &mut impl Outbox<A>) {
         self.core.now = now;
         match event {
             Event::Accepted { descriptor, peer } => self.accepted(descriptor, peer, outbox),
+            Event::Proxied { slot, peer } => self.core.proxied(slot, peer),
+            Event::NotTls { slot } => self.not_tls(slot),
             Event::Received { slot, bytes } => self.received(slot, bytes, outbox),
             Event::EndOfStream { slot } => self.core.ended(slot),
             Event::Failed { slot } => self
@@ -113,7 +126,7 @@ impl<A: App> Shard<A> {
             Event::Sent { slot, buffer } => self.sent(slot, buffer),
             Event::Released { slot } => self.released(slot),
             Event::Mail(mail) => self.mail(mail, outbox),
-            Event::Tick => self.tick(),
+            Event::Tick => self.tick(outbox),
         }
         self.settle_staged(outbox);
     }
@@ -146,6 +159,13 @@ impl<A: App> Shard<A> {
     /// A socket took only `taken` bytes of its send, perhaps none.
     pub fn short(&mut self, slot: Slot, taken: usize, outbox: &mut impl Outbox<A>) {
         self.core.short(slot, taken, outbox);
+    }
+
+    /// The driver has taken charge of a connection's send, and the socket did not take all of it: as
+    /// after [`Shard::short`] an owned send is in flight, of about `bytes` bytes. Between
+    /// [`Shard::flush`] and [`Shard::flushed`], not after a `short` of the same turn.
+    pub fn taken_over(&mut self, slot: Slot, bytes: usize, outbox: &mut impl Outbox<A>) {
+        self.core.taken_over(slot, bytes, outbox);
     }
 
     /// The turn's sends are done and nobody holds a reference to their bytes.
@@ -236,6 +256,9 @@ impl<A: App> Shard<A> {
             core.barriers.is_empty() && core.written.is_empty(),
             "barriers are left"
         );
+        let held = core.held;
+        assert_eq!(held, crate::metrics::Memory::default(), "bytes are left");
+        assert_eq!(core.topics.pool.lent_bytes(), 0, "chunks are left");
         assert_eq!(core.counters.opened, core.counters.closed);
     }
 
@@ -249,6 +272,7 @@ impl<A: App> Shard<A> {
         connection.marks.receiving = false;
         match connection.phase {
             Phase::Head => self.head_received(slot, bytes, outbox),
+            Phase::Asked => self.asked_received(slot, bytes, outbox),
             Phase::Open => {
                 self.frames_received(slot, bytes);
                 self.core.watch_backpressure(slot, outbox);
@@ -264,8 +288,13 @@ impl<A: App> Shard<A> {
         let Some(connection) = self.core.connection_mut(slot) else {
             return;
         };
+        let before = connection.held_bytes();
         if let Some(unread) = connection.unread_mut() {
-            return unread.push(bytes);
+            unread.push(bytes);
+            let after = connection.held_bytes();
+            self.core.held.held += after as u64;
+            self.core.held.held -= before as u64;
+            return;
         }
         let rest = self.decode(slot, bytes);
         // In a full turn what else comes of this connection waits, even if this was a whole message.
@@ -275,17 +304,21 @@ impl<A: App> Shard<A> {
         {
             let unread = Unread::new(&bytes[bytes.len() - rest..]);
             connection.keep_unread(unread);
+            self.core.held.held += rest as u64;
             self.core.compose(slot);
         }
     }
 
     /// Decodes what was kept while too much waited to be sent, to this connection or by the turn.
     fn unread_received(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let unread = self
-            .core
-            .connection_mut(slot)
-            .and_then(connection::Connection::take_unread);
-        let Some(mut unread) = unread else { return };
+        let Some(connection) = self.core.connection_mut(slot) else {
+            return;
+        };
+        let held = connection.held_bytes() as u64;
+        let Some(mut unread) = connection.take_unread() else {
+            return;
+        };
+        self.core.held.held -= held;
         if !self.core.in_phase(slot, Phase::Open) {
             return;
         }
@@ -295,6 +328,7 @@ impl<A: App> Shard<A> {
         {
             unread.keep(rest);
             connection.keep_unread(unread);
+            self.core.held.held += held;
             self.core.compose(slot);
         }
         self.core.read_on(slot, outbox);
@@ -319,6 +353,7 @@ impl<A: App> Shard<A> {
         let compression = connection.window_bits.is_some();
         // Taken out, so that messages can borrow from it while the application has the core.
         let mut decoder = std::mem::take(&mut connection.decoder);
+        core.held.partial -= decoder.held_bytes() as u64;
         let rules = Rules {
             role: Role::Server,
             message_bytes_max,
@@ -344,6 +379,7 @@ impl<A: App> Shard<A> {
                 break;
             }
         }
+        core.held.partial += decoder.held_bytes() as u64;
         if let Some(connection) = core.connection_mut(slot) {
             connection.decoder = decoder;
         }
@@ -373,7 +409,7 @@ impl<A: App> Shard<A> {
 
     fn released(&mut self, slot: Slot) {
         debug_assert!(self.core.in_phase(slot, Phase::Released));
-        self.core.connections.remove(slot.0);
+        self.core.remove(slot);
     }
 
     fn mail(&mut self, mail: Mail<A>, outbox: &mut impl Outbox<A>) {
@@ -413,13 +449,17 @@ impl<A: App> Shard<A> {
                     let reason = format!("server shutting down; retry_in_ms={retry_in_ms}");
                     self.core.begin_close(slot, CloseCode::GOING_AWAY, &reason);
                 }
+                Some(Phase::Asked) => {
+                    let code = Some(CloseCode::GOING_AWAY);
+                    self.core.turn_away(slot, code, "server shutting down");
+                }
                 Some(Phase::Head) => self.core.cut(slot, CloseCode::ABNORMAL, "shutting down"),
                 _ => {}
             }
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, outbox: &mut impl Outbox<A>) {
         let mut due = std::mem::take(&mut self.due);
         let second = self.core.now.seconds();
         self.core.keep_time();
@@ -435,6 +475,7 @@ impl<A: App> Shard<A> {
         self.due = due;
         self.core.queues.trim();
         self.core.barriers.trim();
+        self.core.mind_memory(outbox);
         self.app.tick(&mut Context {
             core: &mut self.core,
         });

@@ -84,6 +84,8 @@ pub struct Options {
     pub publish_to_self: bool,
     /// permessage-deflate; `None`: not offered (`perMessageDeflate`).
     pub compression: Option<Compression>,
+    /// A turn that takes longer is counted and a warning tells what took longest in it. 0: never.
+    pub slow_turn: Duration,
     /// Longest spread of reconnects that a shutdown suggests (`retry_in_ms` in the close reason).
     pub reconnect_spread: Duration,
 }
@@ -109,6 +111,7 @@ impl Default for Options {
             slow_policy: SlowPolicy::default(),
             publish_to_self: false,
             compression: Some(Compression::default()),
+            slow_turn: Duration::from_millis(50),
             reconnect_spread: Duration::from_secs(5),
         }
     }

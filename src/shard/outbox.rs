@@ -20,6 +20,11 @@ pub trait Outbox<A: App> {
     fn release(&mut self, slot: Slot) -> Descriptor;
     /// Closes a socket that has no slot.
     fn discard(&mut self, descriptor: Descriptor);
+    /// Whether TLS protects the connection. Not asked of open ones: their records have no room for it.
+    fn is_secure(&self, slot: Slot) -> bool {
+        let _ = slot;
+        false
+    }
     /// Ends the HTTP phase: the socket speaks WebSocket from here on.
     fn promote(&mut self, slot: Slot);
     /// Stops reading. What was received already still comes.

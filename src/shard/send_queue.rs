@@ -20,6 +20,10 @@ impl SendQueue {
     pub(crate) fn len(&self) -> usize {
         self.control.len() + self.data.len()
     }
+
+    fn capacity(&self) -> usize {
+        self.control.capacity() + self.data.capacity()
+    }
 }
 
 /// Spare queues of one shard, so that a steady stream of replies allocates nothing.
@@ -30,6 +34,8 @@ pub(crate) struct QueuePool {
         reason = "the boxes themselves are what is kept for reuse"
     )]
     spare: Vec<Box<SendQueue>>,
+    /// What they have allocated, bytes.
+    bytes: usize,
     /// So many of them, the lowest, have not been needed since the last [`QueuePool::trim`].
     idle: usize,
 }
@@ -38,16 +44,18 @@ impl QueuePool {
     /// An empty queue.
     pub(crate) fn take(&mut self) -> Box<SendQueue> {
         let queue = self.spare.pop().unwrap_or_default();
+        self.bytes -= queue.capacity();
         self.idle = self.idle.min(self.spare.len());
         queue
     }
 
     /// Takes a queue back, with whatever it still holds.
     pub(crate) fn give(&mut self, mut queue: Box<SendQueue>) {
-        let bytes = queue.data.capacity() + queue.control.capacity();
+        let bytes = queue.capacity();
         if bytes <= POOLED_BYTES_MAX && self.spare.len() < POOLED_QUEUES_MAX {
             queue.control.clear();
             queue.data.clear();
+            self.bytes += bytes;
             self.spare.push(queue);
         }
     }
@@ -55,11 +63,22 @@ impl QueuePool {
     /// Frees half of the queues that were not needed since the last call: to be called once in a
     /// while, so that a busy moment does not hold its memory for ever.
     pub(crate) fn trim(&mut self) {
-        self.spare.drain(..self.idle.div_ceil(2));
+        let unneeded = self.spare.drain(..self.idle.div_ceil(2));
+        self.bytes -= unneeded.map(|queue| queue.capacity()).sum::<usize>();
         if self.spare.len() < self.spare.capacity() / 4 {
             self.spare.shrink_to(self.spare.len() * 2);
         }
         self.idle = self.spare.len();
+    }
+
+    /// Frees all spare queues.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What the spare queues have allocated, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -84,5 +103,24 @@ mod tests {
         pool.trim();
         pool.trim();
         assert_eq!(pool.spare.len(), 0);
+    }
+
+    #[test]
+    fn spare_bytes_are_those_of_the_spare_queues() {
+        let mut pool = QueuePool::default();
+        let queues = [10, 20, 30, POOLED_BYTES_MAX + 1].map(|bytes| {
+            let mut queue = pool.take();
+            queue.data.reserve_exact(bytes);
+            queue
+        });
+        queues.into_iter().for_each(|queue| pool.give(queue));
+        assert_eq!(pool.bytes(), 60, "the large one is not kept");
+        drop(pool.take());
+        assert_eq!(pool.bytes(), 30);
+        pool.trim();
+        pool.trim();
+        assert_eq!((pool.spare.len(), pool.bytes()), (1, 20));
+        pool.clear();
+        assert_eq!((pool.spare.len(), pool.bytes()), (0, 0));
     }
 }

@@ -1,8 +1,12 @@
 //! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
-//! formats and mail between shards (`formats`), and a test for each defect that the simulator found.
+//! formats and mail between shards (`formats`), what is done when memory is short (`memory`), what is
+//! measured (`figures`), and a test for each defect that the simulator found.
 
+mod asking;
 mod barrier;
+mod figures;
 mod formats;
+mod memory;
 mod time;
 
 use std::cell::RefCell;
@@ -38,8 +42,17 @@ impl App for Scripted {
                     .detail("day", "Sunday")
                     .into()
             }
+            "/asked" => asking::asked(),
             path => Accept::default().user(&path[1..]).into(),
         }
+    }
+
+    fn asked(&mut self, asked: &mut Asked<'_, Self>, message: Message<'_>) -> Option<Upgrade<()>> {
+        asking::answer(asked, message)
+    }
+
+    fn refused(&mut self, asked: &mut Asked<'_, Self>, refusal: &Refusal) {
+        asked.send(refusal.code());
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
@@ -102,6 +115,7 @@ impl App for Scripted {
 struct Recorder {
     receives: BTreeMap<Slot, usize>,
     owned: BTreeMap<Slot, Vec<u8>>,
+    paused: BTreeSet<Slot>,
     shut: BTreeSet<Slot>,
     closed: BTreeSet<Slot>,
     discarded: usize,
@@ -118,7 +132,7 @@ impl Outbox<Scripted> for Recorder {
     }
 
     fn release(&mut self, _slot: Slot) -> Descriptor {
-        Descriptor(0)
+        Descriptor::plain(0)
     }
 
     fn discard(&mut self, _descriptor: Descriptor) {
@@ -127,9 +141,13 @@ impl Outbox<Scripted> for Recorder {
 
     fn promote(&mut self, _slot: Slot) {}
 
-    fn pause_reading(&mut self, _slot: Slot) {}
+    fn pause_reading(&mut self, slot: Slot) {
+        assert!(self.paused.insert(slot));
+    }
 
-    fn resume_reading(&mut self, _slot: Slot) {}
+    fn resume_reading(&mut self, slot: Slot) {
+        assert!(self.paused.remove(&slot));
+    }
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {
         assert!(self.owned.insert(slot, bytes).is_none());
@@ -246,7 +264,7 @@ impl Rig {
 
     fn accept(&mut self) -> Slot {
         let peer: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
-        let descriptor = Descriptor(1);
+        let descriptor = Descriptor::plain(1);
         self.handle(Event::Accepted { descriptor, peer });
         self.slots.pop_front().unwrap()
     }

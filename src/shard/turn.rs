@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::app::App;
 use super::codes;
-use super::connection::{Connection, Phase, Place, Subscription};
+use super::connection::{Connection, Phase, Place, Reading, Subscription};
 use super::core::{Core, EVERYBODY, Turn};
 use super::options::SlowPolicy;
 use super::outbox::{Outbox, PIECES_MAX, Sink};
@@ -89,7 +89,7 @@ impl<A: App> Core<A> {
         // What follows the send (half-closing, reading on, `drain`) must not wait for a next event.
         let marks = connection.marks;
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
-        let is_read_on = marks.paused || connection.unread().is_some();
+        let is_read_on = marks.reading == Reading::Paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
         self.plan_laggards(slot);
         // One for a barrier's ping.
@@ -128,6 +128,7 @@ impl<A: App> Core<A> {
         let Some(queue) = connection.queue.take() else {
             return;
         };
+        self.held.queues -= queue.len() as u64;
         let SendQueue { mut control, data } = *queue;
         let bytes = if control.is_empty() {
             data
@@ -237,7 +238,28 @@ impl<A: App> Core<A> {
         if rest.is_empty() || connection.marks.blocked {
             return;
         }
-        if let Some(queue) = connection.queue.take() {
+        self.leave_behind(slot);
+        self.block(slot, rest, outbox);
+    }
+
+    /// Like [`Core::short`], where the driver has made other bytes of what it was handed and sends the
+    /// rest of those by itself: so many.
+    pub(crate) fn taken_over(&mut self, slot: Slot, bytes: usize, outbox: &mut impl Outbox<A>) {
+        self.counters.short_sends += 1;
+        let is_blocked = |connection: &Connection<_>| connection.marks.blocked;
+        if self.connection(slot).is_none_or(is_blocked) {
+            return;
+        }
+        self.leave_behind(slot);
+        self.mark_blocked(slot, bytes);
+        self.watch_backpressure(slot, outbox);
+    }
+
+    /// All that a connection was to be sent this turn is with the driver.
+    fn leave_behind(&mut self, slot: Slot) {
+        let queue = self.connection_mut(slot).and_then(|c| c.queue.take());
+        if let Some(queue) = queue {
+            self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
         self.all_fall_behind(slot, |lane, place| match lane.laggard(place) {
@@ -245,22 +267,29 @@ impl<A: App> Core<A> {
             None => lane.log.head(),
         });
         self.barriers.ping_sent(slot);
-        self.block(slot, rest, outbox);
     }
 
     fn block(&mut self, slot: Slot, bytes: Vec<u8>, outbox: &mut impl Outbox<A>) {
+        if self.connection(slot).is_none() {
+            return;
+        }
+        self.mark_blocked(slot, bytes.len());
+        outbox.send_owned(slot, bytes);
+        self.watch_backpressure(slot, outbox);
+    }
+
+    fn mark_blocked(&mut self, slot: Slot, bytes: usize) {
         let second = self.now.seconds();
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
         // Never more than the driver sends at once, which is less than 4 GiB.
-        connection.in_flight_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        connection.in_flight_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.held.in_flight += u64::from(connection.in_flight_bytes);
         connection.marks.blocked = true;
         connection.marks.drain = true;
         connection.written_s = second;
-        outbox.send_owned(slot, bytes);
         self.schedule(slot);
-        self.watch_backpressure(slot, outbox);
     }
 
     /// The peer has taken something: its time for taking the next begins anew.
@@ -277,6 +306,7 @@ impl<A: App> Core<A> {
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
+        self.held.in_flight -= u64::from(connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
         connection.marks.blocked = false;
         self.compose(slot);
@@ -338,6 +368,7 @@ impl<A: App> Core<A> {
             return;
         }
         if let Some(queue) = connection.queue.take() {
+            self.held.queues -= queue.len() as u64;
             self.queues.give(queue);
         }
         let mut behind = false;

@@ -128,8 +128,12 @@ impl Network {
 
     /// The server closes a descriptor, which it must do once.
     pub(super) fn close(&mut self, descriptor: Descriptor) {
-        let link = &mut self.links[number(descriptor)];
-        assert!(!link.closed, "{descriptor:?} is closed twice");
+        let client = number(descriptor);
+        let link = &mut self.links[client];
+        assert!(
+            !link.closed,
+            "the descriptor of client {client} is closed twice"
+        );
         link.closed = true;
     }
 
@@ -150,10 +154,10 @@ impl Network {
 
 /// A descriptor as an index.
 pub(super) fn number(descriptor: Descriptor) -> usize {
-    usize::try_from(descriptor.0).expect("descriptors of the pretend network are indices")
+    usize::try_from(descriptor.number).expect("descriptors of the pretend network are indices")
 }
 
 /// An index as a descriptor.
 pub(super) fn descriptor(client: usize) -> Descriptor {
-    Descriptor(i32::try_from(client).expect("a run has few clients"))
+    Descriptor::plain(i32::try_from(client).expect("a run has few clients"))
 }

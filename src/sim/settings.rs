@@ -58,6 +58,8 @@ pub struct Weights {
     pub flood: u32,
     /// Answers of the service thread stay away for a step.
     pub service_delay: u32,
+    /// Memory becomes short, or is enough again.
+    pub pressure: u32,
 }
 
 impl Settings {
@@ -114,6 +116,7 @@ impl Weights {
             violation: weight(30, &[1, 3]),
             flood: weight(60, &[3, 20]),
             service_delay: weight(60, &[20, 80, 95]),
+            pressure: weight(40, &[2, 10]),
         }
     }
 }

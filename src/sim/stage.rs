@@ -13,7 +13,7 @@ use super::network::{Network, descriptor};
 use super::prng::Prng;
 use super::settings::Weights;
 use crate::id::ShardId;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Pressure};
 use crate::shard::{App, Event, Mail, Options, Shard, Shared};
 
 /// Events of one shard in one turn, at most.
@@ -124,8 +124,18 @@ impl<A: App, W: Witness<A>> Stage<A, W> {
         !self.mailroom.is_empty() || !self.backlog.is_empty()
     }
 
-    /// Time passes, or leaps.
+    /// Time passes, or leaps. Now and then memory becomes short, or is enough again.
     pub(super) fn pass_time(&mut self) {
+        if self.prng.chance(self.weights.pressure) {
+            let short = self.shared.pressure() != Pressure::None;
+            let pressures = [Pressure::None, Pressure::Soft, Pressure::Hard];
+            let choices = if short {
+                &pressures[..1]
+            } else {
+                &pressures[1..]
+            };
+            self.shared.set_pressure(self.prng.pick(choices));
+        }
         let leap = self.prng.chance(self.weights.leap);
         let range = if leap { 1000..30_000 } else { 0..50 };
         self.clock.advance_ms(self.prng.number(range) as u64);
@@ -149,6 +159,9 @@ impl<A: App, W: Witness<A>> Stage<A, W> {
         self.healing = true;
         self.weights = Weights::default();
         self.network.widen();
+        // A tick, at which shards see it.
+        self.shared.set_pressure(Pressure::None);
+        self.clock.advance_ms(1000);
         self.stations
             .iter_mut()
             .for_each(|station| station.driver.short_percent = 0);

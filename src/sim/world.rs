@@ -224,7 +224,7 @@ impl World {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
             let room = link.room().min(answer.len());
             link.server_writes(&answer[..room]);
-            self.stage.network.close(request.descriptor);
+            self.stage.network.close(super::network::descriptor(number));
         }
         if self.stage.prng.chance(10) && !self.stage.healing {
             self.speak_from_outside();

@@ -123,10 +123,10 @@ impl<'a> Sink<'a> for Sends {
 
 /// The socket of a client, as a shard knows it.
 pub(super) fn descriptor(peer: usize) -> Descriptor {
-    Descriptor(i32::try_from(peer).expect("a test has not that many clients"))
+    Descriptor::plain(i32::try_from(peer).expect("a test has not that many clients"))
 }
 
 /// The client of a socket.
 pub(super) fn peer(descriptor: Descriptor) -> usize {
-    usize::try_from(descriptor.0).expect("made from a client's number")
+    usize::try_from(descriptor.number).expect("made from a client's number")
 }

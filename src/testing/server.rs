@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::work::StillWaiting;
 use super::world::{BEGINNING, World};
 use super::{Client, Refused};
+use crate::auth::Gate;
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::realtime::{Handler, Mail, Realtime, RealtimeOptions};
@@ -27,6 +28,7 @@ pub struct Builder {
     seed: u64,
     begin: Now,
     options: RealtimeOptions,
+    gate: Gate,
     core: Options,
     store: Option<StoreOptions>,
     adapt: Vec<Box<dyn Fn(Realtime) -> Realtime>>,
@@ -75,8 +77,15 @@ impl Builder {
         self
     }
 
-    /// The options of the application, in place of the defaults with `trust_user_ids`: without it
+    /// Who is let in, in place of a gate that believes everybody: with another
     /// [`TestServer::connect`] is not believed.
+    #[must_use]
+    pub fn gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// The options of the application, in place of the defaults.
     #[must_use]
     pub fn options(mut self, options: RealtimeOptions) -> Self {
         self.options = options;
@@ -114,12 +123,14 @@ impl Builder {
             Ok(store) => store,
             Err(error) => panic!("{error}"),
         });
+        let gate = Arc::new(self.gate);
         let of_shards = store.as_ref().map(|(store, _)| store.clone());
         let app = || {
             let realtime = match &of_shards {
                 Some(store) => Realtime::with_store(Arc::clone(&options), store.clone()),
                 None => Realtime::new(Arc::clone(&options)),
             };
+            let realtime = realtime.with_gate(Arc::clone(&gate));
             self.adapt.iter().fold(realtime, |app, adapt| adapt(app))
         };
         let world = World::new(self.shards, self.core, (self.seed, self.begin), store, app);
@@ -157,10 +168,8 @@ impl TestServer {
             shards: 2,
             seed: 7,
             begin: BEGINNING,
-            options: RealtimeOptions {
-                trust_user_ids: true,
-                ..RealtimeOptions::default()
-            },
+            options: RealtimeOptions::default(),
+            gate: Gate::trusting(),
             core: Options {
                 compression: None,
                 ..Options::default()

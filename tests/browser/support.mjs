@@ -33,7 +33,7 @@ export class Server {
   constructor(port, environment, more) {
     this.port = port;
     this.#environment = environment;
-    this.#arguments = ["serve", "--listen", `127.0.0.1:${port}`, ...more];
+    this.#arguments = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", "", ...more];
   }
 
   /**

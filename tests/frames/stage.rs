@@ -50,7 +50,6 @@ impl Stage {
 
     pub(crate) fn with(profile: Profile, adapt: impl FnOnce(&mut RealtimeOptions)) -> Self {
         let mut options = RealtimeOptions {
-            trust_user_ids: true,
             namespaces: vec![
                 Namespace {
                     pattern: "flash*".into(),

@@ -1,7 +1,10 @@
 //! Bad messages to the realtime application: what the unit tests prove for every member of every
 //! type, here for some of them over real sockets.
 
+use std::sync::Arc;
+
 use campanile::Server;
+use campanile::auth::Gate;
 use campanile::realtime::protocol::Profile;
 use campanile::realtime::{LimitOptions, Realtime, RealtimeOptions};
 use campanile::shard::Options;
@@ -15,11 +18,11 @@ const BYTES_MAX: usize = 1 << 20;
 
 fn site(shards: usize, limits: LimitOptions) -> Site<Realtime> {
     let options = RealtimeOptions {
-        trust_user_ids: true,
         limits,
         ..RealtimeOptions::default()
     };
-    let server = Server::new(move |_| Realtime::new(options.clone()));
+    let gate = Arc::new(Gate::trusting());
+    let server = Server::new(move |_| Realtime::new(options.clone()).with_gate(gate.clone()));
     let core = Options {
         message_bytes_max: BYTES_MAX,
         ..Options::default()

@@ -106,8 +106,9 @@ class Client:
 class Server:
     """The binary, serving on a free port."""
 
-    def __init__(self, log, options, file=None):
-        """`options`: without the prefix of variables. `file`: a configuration file."""
+    def __init__(self, log, options, file=None, admin=""):
+        """`options`: without the prefix of variables. `file`: a configuration file. `admin`: the address
+        of the admin listener."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -115,7 +116,7 @@ class Server:
         self.sockets = ExitStack()
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("CAMPANILE_")}
         self.environment = inherited | {f"CAMPANILE_{k}": str(v) for k, v in options.items()}
-        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}"]
+        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--admin-listen", admin]
         if file:
             self.command += ["--config", file]
         self.start()

@@ -1,5 +1,6 @@
 //! A client by somebody else: tungstenite, over a socket with time-outs.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use tungstenite::client::IntoClientRequest;
@@ -13,8 +14,8 @@ use super::BOUND;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// A WebSocket client that panics when anything fails, or takes longer than [`BOUND`].
-pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    socket: WebSocket<S>,
     /// The 101.
     pub(crate) response: Response,
 }
@@ -31,17 +32,26 @@ impl Client {
         stream.set_read_timeout(Some(BOUND)).expect("a time-out");
         stream.set_write_timeout(Some(BOUND)).expect("a time-out");
         stream.set_nodelay(true).expect("no delay");
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let (socket, response) =
-            tungstenite::client::client_with_config(request, stream, Some(config))
-                .expect("the handshake succeeds");
-        Self { socket, response }
+        Self::over(stream, request)
     }
 
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.socket.get_ref().local_addr().expect("an address")
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Over a stream that is set up already.
+    pub(crate) fn over(stream: S, request: impl IntoClientRequest) -> Self {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let (socket, response) =
+            match tungstenite::client::client_with_config(request, stream, Some(config)) {
+                Ok(opened) => opened,
+                Err(error) => panic!("the handshake fails: {error}"),
+            };
+        Self { socket, response }
     }
 
     pub(crate) fn say(&mut self, text: &str) {

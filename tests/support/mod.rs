@@ -12,6 +12,7 @@
 mod client;
 mod puppet;
 mod raw;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -26,6 +27,7 @@ use campanile::{App, Server};
 pub(crate) use client::Client;
 pub(crate) use puppet::{Diary, Puppet, Said, What, identifier};
 pub(crate) use raw::{Next, Raw, Response, frame_of, head_of};
+pub(crate) use tls::{Authority, Secure, over, plain, secure};
 
 /// Longest wait for anything. Far beyond what it takes even on a machine busy with other tests.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
@@ -37,6 +39,8 @@ const SOCKETS_PER_SHARD: usize = 4096;
 /// A running server on a free port of 127.0.0.1. Shuts down when it goes out of scope.
 pub(crate) struct Site<A: App> {
     pub(crate) address: SocketAddr,
+    /// All of them: those that the server was given before, and the plain one last.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) handle: ServerHandle<A>,
     running: Option<Running<A>>,
 }
@@ -54,6 +58,7 @@ impl<A: App> Site<A> {
             .expect("the server starts");
         Self {
             address: running.addresses()[0],
+            addresses: running.addresses().to_vec(),
             handle: running.handle(),
             running: Some(running),
         }

@@ -64,8 +64,8 @@ impl fmt::Debug for Next {
 }
 
 /// A socket with time-outs. Panics when anything fails that a caller does not ask about.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
     /// Read, not yet taken: from `taken` on.
     buffer: Vec<u8>,
     taken: usize,
@@ -91,11 +91,7 @@ impl Raw {
         stream.set_read_timeout(Some(BOUND)).expect("a time-out");
         stream.set_write_timeout(Some(BOUND)).expect("a time-out");
         stream.set_nodelay(true).expect("no delay");
-        Self {
-            stream,
-            buffer: Vec::new(),
-            taken: 0,
-        }
+        Self::over(stream)
     }
 
     /// A connection that has its 101.
@@ -104,6 +100,31 @@ impl Raw {
         let response = raw.upgrade(target, "");
         assert_eq!(response.status, 101, "{response:?}");
         raw
+    }
+
+    pub(crate) fn end_writing(&self) {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("half a connection");
+    }
+
+    /// Goes away with a reset in place of an ordinary end.
+    pub(crate) fn reset(self) {
+        let socket = Socket::from(self.stream);
+        socket
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("no lingering");
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// Over a stream that is set up already.
+    pub(crate) fn over(stream: S) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// Asks for a WebSocket, with further header fields (each ending with CR LF).
@@ -127,20 +148,6 @@ impl Raw {
     pub(crate) fn say(&mut self, text: &str) {
         let frame = frame_of(Opcode::Text, text.as_bytes());
         self.write(&frame);
-    }
-
-    pub(crate) fn end_writing(&self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("half a connection");
-    }
-
-    /// Goes away with a reset in place of an ordinary end.
-    pub(crate) fn reset(self) {
-        let socket = Socket::from(self.stream);
-        socket
-            .set_linger(Some(std::time::Duration::ZERO))
-            .expect("no lingering");
     }
 
     /// The next HTTP response; its body is as long as `content-length` says.

@@ -6,10 +6,12 @@ mod rooms;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::external::Outside;
 use super::mail::{Asker, InRoom, Letter, Mail, Then};
 use super::options::{Namespaces, Roles};
 use super::outlet::Outlet;
@@ -20,6 +22,7 @@ use super::registry::HandlerError;
 use super::rooms::{Members, Room, RoomCtx};
 use super::state::State;
 use super::{Realtime, RealtimeOptions, Session};
+use crate::auth::Gate;
 use crate::id::{ConnectionId, UserId};
 use crate::shard::{Context, Socket};
 use crate::time::Now;
@@ -52,6 +55,8 @@ pub struct Ctx<'a> {
     message_type: &'a str,
     /// The room that this message has made the connection ask for.
     asked: Option<(Room, u32)>,
+    /// In place of the connection, for who has none.
+    outside: Option<Arc<Outside>>,
 }
 
 impl fmt::Debug for Ctx<'_> {
@@ -77,6 +82,26 @@ impl<'a> Ctx<'a> {
             id,
             message_type,
             asked: None,
+            outside: None,
+        }
+    }
+
+    /// For somebody who has no connection.
+    pub(super) fn outside(
+        context: &'a mut Context<'_, Realtime>,
+        state: &'a mut State,
+        asker: &'a Asker,
+    ) -> Self {
+        Self {
+            context: context.reborrow(),
+            state,
+            connection: asker.connection,
+            user: asker.user.clone(),
+            profile: asker.profile,
+            id: asker.id.as_ref().map(OwnedRequestId::as_id),
+            message_type: &asker.message_type,
+            asked: None,
+            outside: asker.outside.clone(),
         }
     }
 
@@ -85,7 +110,8 @@ impl<'a> Ctx<'a> {
         &self.user
     }
 
-    /// The connection that the message came by.
+    /// The connection that the message came by. For who asked over HTTP it is no connection at all:
+    /// nothing can be sent to it but the answer.
     pub fn connection(&self) -> ConnectionId {
         self.connection
     }
@@ -97,6 +123,9 @@ impl<'a> Ctx<'a> {
 
     /// The roles of the connection.
     pub fn roles(&mut self) -> Roles {
+        if let Some(outside) = &self.outside {
+            return outside.roles().clone();
+        }
         let session = self.session();
         session.map_or_else(Roles::default, |session| session.roles.clone())
     }
@@ -109,6 +138,22 @@ impl<'a> Ctx<'a> {
     /// The options of the application.
     pub fn options(&self) -> &RealtimeOptions {
         &self.state.desk.options
+    }
+
+    /// Who is let in.
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        self.state.desk.gate.clone()
+    }
+
+    /// Whether the connection's user is known by a token or a session.
+    pub(super) fn is_known(&mut self) -> bool {
+        self.session()
+            .is_some_and(|session| session.known.is_some())
+    }
+
+    /// What handlers share, and the core.
+    pub(super) fn parts(&mut self) -> (&mut State, &mut Context<'a, Realtime>) {
+        (self.state, &mut self.context)
     }
 
     pub(super) fn namespaces(&self) -> &Namespaces {
@@ -246,6 +291,7 @@ impl<'a> Ctx<'a> {
             profile: self.profile,
             id: self.id.map(RequestId::to_owned),
             message_type: self.message_type.into(),
+            outside: self.outside.clone(),
         }
     }
 
@@ -285,13 +331,18 @@ impl State {
         asker: &Asker,
         then: Then<()>,
     ) {
+        let run = |mut ctx: Ctx<'_>| {
+            if let Err(error) = super::registry::catching(|| (then.0)(&mut ctx, ())) {
+                ctx.fail(error);
+            }
+        };
+        if asker.outside.is_some() {
+            return run(Ctx::outside(context, self, asker));
+        }
         let Some(mut socket) = context.socket(asker.connection) else {
             return;
         };
         let id = asker.id.as_ref().map(OwnedRequestId::as_id);
-        let mut ctx = Ctx::new(&mut socket, self, id, &asker.message_type);
-        if let Err(error) = super::registry::catching(|| (then.0)(&mut ctx, ())) {
-            ctx.fail(error);
-        }
+        run(Ctx::new(&mut socket, self, id, &asker.message_type));
     }
 }

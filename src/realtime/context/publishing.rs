@@ -21,6 +21,11 @@ impl Ctx<'_> {
 
     /// Answers the message: a frame to its connection, with the request's `id` and `timestamp`.
     pub fn reply(&mut self, message_type: &str, fill: impl FnOnce(Fields<'_>) -> Fields<'_>) {
+        if let Some(outside) = self.outside.clone() {
+            return self
+                .outlet()
+                .with_payload(fill, |_, object| outside.answer(Ok(object.into())));
+        }
         let id = self.id.map(Id::Request);
         // A peer that does not read its answers has been told enough; it is counted.
         let _ = self.tell(message_type, id, fill);

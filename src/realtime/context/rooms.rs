@@ -127,6 +127,10 @@ impl Ctx<'_> {
 
     /// Joins a room unless the connection is in it.
     fn enter(&mut self, room: Room) -> Result<Room, Rejection> {
+        if self.outside.is_some() {
+            // Nobody comes in; the room's home decides whether the user could.
+            return Ok(room);
+        }
         let session = self.session().ok_or(Rejection::Conflict)?;
         if session.find(room.name()).is_some() {
             return Ok(room);

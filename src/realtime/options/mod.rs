@@ -40,20 +40,8 @@ pub struct RealtimeOptions {
     /// Publish a chat message to the connection that sent it, too. Off by default: it goes to
     /// everybody else in the room, the sender's other connections included.
     pub echo_to_sender: bool,
-    /// Believe the user identifier and the roles that a request names (`?user_id=`, `?player_id=`,
-    /// `X-User-Id`; `?roles=`, `X-User-Roles`). Anybody can then be anybody: for development, or
-    /// behind a proxy that sets the headers and drops what the client says. Off by default:
-    /// everybody is a guest without roles.
-    pub trust_user_ids: bool,
     /// Log each connection and message at level `info` rather than `debug`. Never their content.
     pub verbose_logging: bool,
-    /// What a request's `Origin` may be: `same-origin` (its host and port are those of `Host`), an
-    /// exact origin such as `https://example.com`, `https://*.example.com` for all hosts below that
-    /// one, or `*` for any. Another origin is refused with 403; whether a request may come without
-    /// the field, `origin_rule` says.
-    pub allowed_origins: Vec<String>,
-    /// Which requests must have an `Origin`.
-    pub origin_rule: OriginRule,
 }
 
 /// What is told about who is in a room.
@@ -126,17 +114,6 @@ pub enum PlainText {
     Reject,
 }
 
-/// Which requests must name the `Origin` of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OriginRule {
-    /// Those on routes whose path names the room; others may be programs, which have no origin.
-    Auto,
-    /// All of them.
-    Always,
-    /// None of them. An origin that is named must still be an allowed one.
-    Never,
-}
-
 impl Default for RealtimeOptions {
     fn default() -> Self {
         let admins = vec![Who::Role("admin".into())];
@@ -153,10 +130,7 @@ impl Default for RealtimeOptions {
             may_notify: admins,
             may_create_rooms: vec![Who::Anyone],
             echo_to_sender: false,
-            trust_user_ids: false,
             verbose_logging: false,
-            allowed_origins: vec!["same-origin".into()],
-            origin_rule: OriginRule::Auto,
         }
     }
 }

@@ -9,6 +9,11 @@ use uuid::{Builder, Uuid};
 pub struct MessageId(Uuid);
 
 impl MessageId {
+    /// When it was made, milliseconds since 1970 UTC.
+    pub fn unix_ms(self) -> u64 {
+        u64::try_from(self.as_u128() >> 80).expect("48 bits are left")
+    }
+
     /// The identifier for a time and a random number; the same for the same two.
     ///
     /// `unix_ms` is taken modulo 2^48. The layout has room for 74 random bits: the ten that

@@ -22,7 +22,7 @@ enum Missed {
 impl RoomState {
     /// Lets a connection in, or not. It begins with what the room publishes after this.
     pub(super) fn join(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, join: Join) {
-        let outcome = match self.check(outlet, &join) {
+        let outcome = match self.may_enter(outlet, &join.asker.user) {
             Ok(()) => {
                 let bounds = self.bounds(outlet);
                 self.window.expire(outlet.unix_ms(), &bounds);
@@ -47,8 +47,12 @@ impl RoomState {
         });
     }
 
-    fn check(&self, outlet: &Outlet<'_, '_>, join: &Join) -> Result<(), Rejection> {
-        let user = &join.asker.user;
+    /// Whether a user may come in, or stay.
+    pub(super) fn may_enter(
+        &self,
+        outlet: &Outlet<'_, '_>,
+        user: &UserId,
+    ) -> Result<(), Rejection> {
         let member = self.members.get(user);
         if self
             .banned

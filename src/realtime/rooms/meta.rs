@@ -21,6 +21,8 @@ pub(super) struct Meta {
     created_ms: u64,
     /// Who may do all to the room; `None`: it was made by being entered.
     created_by: Option<UserId>,
+    /// Made by request, a user's or the server's own.
+    pub(super) is_made: bool,
     /// Most users at once; 0: as many as the namespace allows.
     pub(super) max_clients: u32,
     pub(super) is_private: bool,
@@ -34,6 +36,8 @@ struct StoredMeta {
     name: String,
     created_ms: u64,
     created_by: Option<String>,
+    #[serde(default)]
+    is_made: bool,
     max_clients: u32,
     is_private: bool,
     metadata: Box<RawValue>,
@@ -47,13 +51,17 @@ pub(in crate::realtime) struct Spec {
     pub(in crate::realtime) members: Vec<UserId>,
 }
 
-/// What is to change about a room.
+/// What is to change about a room: what is `None` stays.
 #[derive(Debug, Default, Deserialize)]
-pub(in crate::realtime) struct Changes {
-    pub(in crate::realtime) name: Option<String>,
-    pub(in crate::realtime) max_clients: Option<u32>,
-    pub(in crate::realtime) is_private: Option<bool>,
-    pub(in crate::realtime) metadata: Option<Box<RawValue>>,
+pub struct Changes {
+    /// What people call it, at most 256 bytes.
+    pub name: Option<String>,
+    /// Most users at once; 0: as many as the namespace allows.
+    pub max_clients: Option<u32>,
+    /// Whether only those on its access list may come in.
+    pub is_private: Option<bool>,
+    /// A JSON object of at most 8 KiB.
+    pub metadata: Option<Box<RawValue>>,
 }
 
 impl Changes {
@@ -91,16 +99,18 @@ impl Meta {
             name: "".into(),
             created_ms,
             created_by: None,
+            is_made: false,
             max_clients: 0,
             is_private,
             metadata: "{}".into(),
         }
     }
 
-    /// A user makes the room by request.
-    pub(super) fn create(&mut self, user: &UserId, created_ms: u64, changes: Changes) {
+    /// A user makes the room by request; `None`: the server itself.
+    pub(super) fn create(&mut self, user: Option<&UserId>, created_ms: u64, changes: Changes) {
         self.apply(changes);
-        self.created_by = Some(user.clone());
+        self.created_by = user.cloned();
+        self.is_made = true;
         self.created_ms = created_ms;
     }
 
@@ -134,6 +144,7 @@ impl Meta {
             name: (*self.name).into(),
             created_ms: self.created_ms,
             created_by: self.created_by.as_deref().map(Into::into),
+            is_made: self.is_made,
             max_clients: self.max_clients,
             is_private: self.is_private,
             metadata: RawValue::from_string((*self.metadata).into())
@@ -147,6 +158,7 @@ impl Meta {
         Some(Self {
             name: stored.name.into(),
             created_ms: stored.created_ms,
+            is_made: stored.is_made || stored.created_by.is_some(),
             created_by: stored.created_by.as_deref().map(UserId::from),
             max_clients: stored.max_clients,
             is_private: stored.is_private,

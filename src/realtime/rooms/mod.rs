@@ -48,10 +48,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::mail::Letter;
-use super::options::Create;
+use super::options::{Create, Namespaces};
 use super::outlet::Outlet;
 use super::post::{Post, Source};
-use super::protocol::Rejection;
+use super::protocol::{MessageId, Rejection};
 use super::state::Stats;
 use crate::limits::TOPIC_BYTES_MAX;
 use agenda::Agenda;
@@ -62,10 +62,14 @@ pub(super) use history::Dated;
 pub(crate) use inspect::RoomView;
 pub(super) use listing::Listing;
 pub use members::{Member, Members};
-pub(super) use meta::{Changes, Spec};
+pub use meta::Changes;
+pub(super) use meta::Spec;
 pub(super) use powers::{ADMIN, Mark, Page, Question};
 pub use room_ctx::RoomCtx;
 pub(super) use storage::{Loaded, Stored};
+
+/// By how much the store may date a message later than its identifier says, milliseconds.
+const REDATED_MS: u64 = 60_000;
 
 /// A room's name, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,20 +117,65 @@ impl Borrow<str> for Room {
 pub(super) struct Rooms {
     rooms: HashMap<Room, RoomState>,
     agenda: Agenda,
+    totals: Totals,
+}
+
+/// What a room, or all of them, hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    members: usize,
+    history_messages: usize,
+    history_bytes: usize,
+}
+
+impl Totals {
+    fn of(state: &RoomState) -> Self {
+        Self {
+            members: state.present_count(),
+            history_messages: state.window().len(),
+            history_bytes: state.window().bytes(),
+        }
+    }
+
+    /// A room that held `before` holds `after`.
+    fn change(&mut self, before: Self, after: Self) {
+        self.members = self.members + after.members - before.members;
+        self.history_messages =
+            self.history_messages + after.history_messages - before.history_messages;
+        self.history_bytes = self.history_bytes + after.history_bytes - before.history_bytes;
+    }
 }
 
 impl Rooms {
-    pub(super) fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            rooms: self.rooms.len(),
-            ..Stats::default()
-        };
-        for state in self.rooms.values() {
-            stats.members += state.present_count();
-            stats.history_messages += state.window().len();
-            stats.history_bytes += state.window().bytes();
+    /// Finds every room's namespace anew.
+    pub(super) fn find_namespaces(&mut self, namespaces: &Namespaces) {
+        for (room, state) in &mut self.rooms {
+            state.namespace = namespaces.place(room.name());
         }
-        stats
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        // Kept up with every change, for there may be as many rooms as connections.
+        let Totals {
+            members,
+            history_messages,
+            history_bytes,
+        } = self.totals;
+        debug_assert_eq!(self.totals, self.recount());
+        Stats {
+            rooms: self.rooms.len(),
+            members,
+            history_messages,
+            history_bytes,
+            ..Stats::default()
+        }
+    }
+
+    fn recount(&self) -> Totals {
+        let mut totals = Totals::default();
+        let states = self.rooms.values();
+        states.for_each(|state| totals.change(Totals::default(), Totals::of(state)));
+        totals
     }
 
     /// Who is in a room, at most `limit` of them by name.
@@ -135,10 +184,27 @@ impl Rooms {
         state.map_or_else(Members::default, |state| state.members(limit))
     }
 
+    /// The room of a message that is in memory here. Looks into each room whose messages reach as far
+    /// back as the message's own time.
+    pub(super) fn room_of(&self, message: MessageId) -> Option<Room> {
+        let sent_ms = message.unix_ms();
+        let mut rooms = self.rooms.iter();
+        let found = rooms.find(|(_, state)| {
+            let window = state.window();
+            let oldest = window.oldest().and_then(|oldest| window.get(oldest));
+            // The store dates a message anew, after a clock that went back.
+            let is_old_enough = oldest.is_some_and(|oldest| oldest.unix_ms <= sent_ms + REDATED_MS);
+            is_old_enough && window.rfind(|record| record.id == message).is_some()
+        });
+        found.map(|(room, _)| room.clone())
+    }
+
     /// Gives a message its place in a room's order.
     pub(super) fn post(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) {
         if let Some(state) = self.rooms.get_mut(room) {
+            let before = Totals::of(state);
             state.post(outlet, room, post);
+            self.totals.change(before, Totals::of(state));
             return Self::settle(&mut self.agenda, outlet, room, state);
         }
         let letter = Letter::Post {
@@ -159,11 +225,14 @@ impl Rooms {
                 self.rooms.get_mut(&room).expect("it was made just now")
             }
         };
+        let before = Totals::of(state);
         state.receive(outlet, &room, letter);
         if state.is_over() {
+            self.totals.change(before, Totals::default());
             self.rooms.remove(&room);
             return;
         }
+        self.totals.change(before, Totals::of(state));
         Self::settle(&mut self.agenda, outlet, &room, state);
     }
 
@@ -181,7 +250,7 @@ impl Rooms {
                 Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {
                     return false;
                 }
-                Source::Client { .. } | Source::Handler { .. } | Source::Server => None,
+                Source::Client { .. } | Source::Handler { .. } | Source::Server { .. } => None,
             },
             Letter::Run { .. } if is_on_demand => None,
             Letter::Ask { question, .. } if namespace.persist || question.makes_room() => None,
@@ -205,6 +274,7 @@ impl Rooms {
         } else {
             RoomState::new(outlet, place)
         };
+        self.totals.change(Totals::default(), Totals::of(&state));
         self.rooms.insert(room.clone(), state);
         true
     }
@@ -219,10 +289,13 @@ impl Rooms {
             if !state.is_listed_at(at) {
                 continue;
             }
+            let before = Totals::of(state);
             state.tick(outlet, &room);
             if state.is_over() {
+                self.totals.change(before, Totals::default());
                 self.rooms.remove(&room);
             } else {
+                self.totals.change(before, Totals::of(state));
                 Self::settle(&mut self.agenda, outlet, &room, state);
             }
         }

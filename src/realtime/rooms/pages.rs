@@ -7,11 +7,10 @@ use super::Room;
 use super::powers::{Mark, Page};
 use super::room::RoomState;
 use super::storage::RETRY_AFTER_MS;
-use crate::realtime::mail::{Asker, Letter, Mail, Then};
+use crate::realtime::mail::{Asker, Letter, Mail};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::Record;
 use crate::realtime::protocol::{MessageId, Position, Profile, Rejection};
-use crate::realtime::registry::HandlerError;
 use crate::realtime::writing::Written;
 use crate::store::{self, Store, StoreError};
 
@@ -116,14 +115,8 @@ impl RoomState {
         let (room, asker) = (room.clone(), asker.clone());
         outlet.context.spawn(async move {
             let messages = page_in_store(&store, &room, asker.profile, page).await;
-            let then = Then::new(move |ctx, ()| match messages {
-                Ok(messages) => {
-                    ctx.result_raw(&messages.to_json());
-                    Ok(())
-                }
-                Err(rejection) => Err(HandlerError::from(rejection)),
-            });
-            Mail(Letter::Continue { asker, then })
+            let answer = messages.map(|messages| messages.to_json());
+            Mail(Letter::Answered { asker, answer })
         });
         Ok(())
     }

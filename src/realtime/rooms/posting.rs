@@ -3,6 +3,8 @@
 
 use super::Room;
 use super::room::RoomState;
+use crate::id::UserId;
+use crate::realtime::options::{Roles, Standing, Who};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::{Answer, Post, Record, Source, Stamped, Terms};
 use crate::realtime::protocol::{
@@ -31,8 +33,11 @@ impl RoomState {
             asked,
         } = &post.terms.source
         {
-            let publish = &self.namespace(outlet).publish;
-            if !self.allows(publish, asker, roles) {
+            if asker.outside.is_some() {
+                if let Err(rejection) = self.may_say(outlet, &asker.user, roles) {
+                    return outlet.refuse(asker, &rejection);
+                }
+            } else if !self.allows(&self.namespace(outlet).publish, asker, roles) {
                 let is_here = self
                     .members
                     .get(&asker.user)
@@ -59,11 +64,32 @@ impl RoomState {
         }
     }
 
+    /// Whether a user who has no connection may say something: who could come in counts as a member.
+    fn may_say(
+        &self,
+        outlet: &Outlet<'_, '_>,
+        user: &UserId,
+        roles: &Roles,
+    ) -> Result<(), Rejection> {
+        if !self.is_master(user, roles) {
+            self.may_enter(outlet, user)?;
+        }
+        let standing = Standing {
+            is_member: true,
+            is_owner: self.meta.is_owner(user),
+            roles,
+        };
+        let is_allowed = Who::any_allows(&self.namespace(outlet).publish, standing);
+        is_allowed.then_some(()).ok_or(Rejection::Forbidden)
+    }
+
     /// Answers a message that has come before as it was answered then.
     fn is_repeat(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, post: &Post<'_>) -> bool {
-        let (Some(user), Some(id)) = (post.terms.user(), post.client_message_id) else {
+        let Some(id) = post.client_message_id else {
             return false;
         };
+        // The server's own messages are nobody's, whose name no user has.
+        let user = post.terms.user().map_or("", |user| user);
         let Some(first) = self.recent.get(user, id, outlet.unix_ms()) else {
             return false;
         };
@@ -111,8 +137,10 @@ impl RoomState {
             offset: offset.unwrap_or(0),
             unix_ms: stamped.unix_ms,
         };
-        if let (Some(user), Some(id)) = (stamped.user, stamped.client_message_id) {
-            self.recent.insert(user, id, first, stamped.unix_ms);
+        if let Some(id) = stamped.client_message_id {
+            let user = stamped.user.cloned();
+            let user = user.unwrap_or_else(|| UserId::from(""));
+            self.recent.insert(&user, id, first, stamped.unix_ms);
         }
         self.answer_post(outlet, room, first, stamped.client_message_id, terms);
     }
@@ -136,7 +164,11 @@ impl RoomState {
     ) {
         let Some(asker) = terms.asker() else { return };
         let has_offset = first.offset > 0;
-        match terms.answer {
+        let answer = match asker.outside {
+            Some(_) => Answer::Ack,
+            None => terms.answer,
+        };
+        match answer {
             Answer::None => {}
             Answer::Ack => outlet.answer(asker, "ack", None, |fields| {
                 let at = has_offset.then_some((&*self.epoch, first.offset));

@@ -67,6 +67,8 @@ pub(in crate::realtime) enum Question {
     AddMember(UserId),
     /// `room.remove_member`
     RemoveMember(UserId),
+    /// What has become of a message.
+    Status(MessageId),
 }
 
 impl Question {
@@ -88,7 +90,7 @@ impl RoomState {
         !self.meta.is_private || self.members.contains_key(user) || self.is_master(user, roles)
     }
 
-    fn is_master(&self, user: &UserId, roles: &Roles) -> bool {
+    pub(super) fn is_master(&self, user: &UserId, roles: &Roles) -> bool {
         self.meta.is_owner(user) || roles.contains(ADMIN)
     }
 
@@ -101,7 +103,7 @@ impl RoomState {
     ) {
         let result = self
             .may_ask(asker, roles, &question)
-            .and_then(|()| self.answer(outlet, room, asker, question));
+            .and_then(|()| self.answer(outlet, room, (asker, roles), question));
         if let Err(rejection) = result {
             outlet.refuse(asker, &rejection);
         }
@@ -112,6 +114,8 @@ impl RoomState {
         let (is_allowed, rejection) = match question {
             // Who may make rooms does not depend on the room, and was looked at before.
             Question::Create(_) => (true, Rejection::Forbidden),
+            // The message's author may ask.
+            Question::Status(_) => (true, Rejection::Forbidden),
             Question::Get => (self.is_visible(user, roles), Rejection::Forbidden),
             Question::Members { .. } | Question::Presence { .. } | Question::History(_) => {
                 let is_member = self.members.contains_key(user);
@@ -133,13 +137,17 @@ impl RoomState {
         &mut self,
         outlet: &mut Outlet<'_, '_>,
         room: &Room,
-        asker: &Asker,
+        (asker, roles): (&Asker, &Roles),
         question: Question,
     ) -> Result<(), Rejection> {
         match question {
             Question::Members { cursor, limit } => {
                 self.answer_members(outlet, asker, cursor.as_deref(), limit);
                 return Ok(());
+            }
+            Question::Status(message) => {
+                let is_master = self.is_master(&asker.user, roles);
+                return self.answer_status(outlet, room, (asker, is_master), message);
             }
             Question::Presence { cursor, limit } => {
                 return self.answer_presence(outlet, room, asker, cursor.as_deref(), limit);
@@ -209,9 +217,10 @@ impl RoomState {
             return Err(Rejection::AlreadyExists);
         }
         let Spec { changes, members } = spec;
-        self.meta.create(&asker.user, outlet.unix_ms(), changes);
+        let maker = (!asker.is_server()).then_some(&asker.user);
+        self.meta.create(maker, outlet.unix_ms(), changes);
         // Whoever makes a list belongs to it.
-        let owner = (!members.is_empty()).then_some(&asker.user);
+        let owner = maker.filter(|_| !members.is_empty());
         for user in owner.into_iter().chain(&members) {
             self.enlist(outlet, room, user);
         }
@@ -221,7 +230,7 @@ impl RoomState {
 
     /// Whether nobody has made the room by request or been in it, and nothing was said.
     fn is_unused(&self) -> bool {
-        self.meta.created_by().is_none()
+        !self.meta.is_made
             && self.members.is_empty()
             && self.window.head() == 0
             && self.data.is_empty()

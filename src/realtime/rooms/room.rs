@@ -316,10 +316,10 @@ pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection:
         Letter::Post { post, .. } => match &post.terms.source {
             // Its joining was refused, and counted.
             Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {}
-            Source::Server => outlet.count(&rejection),
-            Source::Client { asker, .. } | Source::Handler { asker, .. } => {
-                outlet.refuse(asker, &rejection);
-            }
+            source => match source.asker() {
+                Some(asker) => outlet.refuse(asker, &rejection),
+                None => outlet.count(&rejection),
+            },
         },
         Letter::Ask { asker, .. }
         | Letter::Run { asker, .. }

@@ -283,13 +283,15 @@ impl RoomState {
             let Some(record) = Record::from_stored(stored) else {
                 continue;
             };
-            if let (Some(user), Some(id)) = (&record.user, &record.client_message_id) {
+            if let Some(id) = &record.client_message_id {
+                let user = record.user.clone();
+                let user = user.unwrap_or_else(|| UserId::from(""));
                 let first = First {
                     id: record.id,
                     offset,
                     unix_ms: record.unix_ms,
                 };
-                self.recent.insert(user, id, first, record.unix_ms);
+                self.recent.insert(&user, id, first, record.unix_ms);
             }
             records.push((offset, record));
         }

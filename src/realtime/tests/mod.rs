@@ -1,5 +1,6 @@
 //! The application on shards without a kernel.
 
+mod auth;
 mod content;
 mod crowd;
 mod delivery;
@@ -27,10 +28,7 @@ use crate::testing::{Builder, Client, TestServer};
 use world::World;
 
 fn trusting() -> RealtimeOptions {
-    RealtimeOptions {
-        trust_user_ids: true,
-        ..RealtimeOptions::default()
-    }
+    RealtimeOptions::default()
 }
 
 fn world(shards: u16) -> World {

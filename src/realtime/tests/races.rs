@@ -59,7 +59,6 @@ fn a_refusal_is_told_to_who_has_left_meanwhile() {
     };
     let server = TestServer::builder()
         .options(RealtimeOptions {
-            trust_user_ids: true,
             namespaces: vec![namespace],
             ..RealtimeOptions::default()
         })

@@ -64,7 +64,7 @@ impl Echo {
     fn handle(&mut self, completion: Completion, sent: &[(Slot, Vec<Lease>)]) {
         let ring = &mut self.server.ring;
         match completion {
-            Completion::Accepted(number) => {
+            Completion::Accepted { number, .. } => {
                 let slot = Slot(self.next_slot);
                 self.next_slot += 1;
                 ring.adopt(slot, number);

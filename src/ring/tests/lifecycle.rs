@@ -192,7 +192,7 @@ fn listening_stops_and_resumes() {
     assert!(server.aside.is_empty(), "accepted: {:?}", server.aside);
     server.ring.resume_listening();
     let number = server.until(|completion| match completion {
-        Completion::Accepted(number) => Some(*number),
+        Completion::Accepted { number, .. } => Some(*number),
         _ => None,
     });
     assert_eq!(peer_address(number).unwrap(), early.local_addr().unwrap());
@@ -304,7 +304,7 @@ fn a_ring_accepts_on_each_of_its_listeners() {
     for address in [address, server.address, address] {
         let _client = TcpStream::connect(address).unwrap();
         let number = server.until(|completion| match completion {
-            Completion::Accepted(number) => Some(*number),
+            Completion::Accepted { number, .. } => Some(*number),
             _ => None,
         });
         drop(own(number));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::realtime::{
-    Create, DeliveryProof, HistoryOptions, LimitOptions, Namespace, OriginRule, RealtimeOptions,
+    Create, DeliveryProof, HistoryOptions, LimitOptions, Namespace, RealtimeOptions,
 };
 use crate::shard::{Options, SlowPolicy};
 use crate::sim::prng::Prng;
@@ -130,9 +130,7 @@ fn app(prng: &mut Prng) -> RealtimeOptions {
             named("*"),
         ],
         limits: LimitOptions::without_rates(),
-        trust_user_ids: true,
         echo_to_sender: prng.chance(25),
-        origin_rule: OriginRule::Never,
         dedupe_window: Duration::from_secs(24 * 3600),
         ..RealtimeOptions::default()
     };

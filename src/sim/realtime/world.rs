@@ -13,6 +13,7 @@ use super::person::{Known, Person};
 use super::settings::{ROOMS, Settings};
 use super::truth::Truth;
 use super::{Tally, speech};
+use crate::auth::Gate;
 use crate::id::ShardId;
 use crate::realtime::protocol::Message;
 use crate::realtime::{Ctx, Handler, HandlerError, Realtime, Stats};
@@ -169,7 +170,12 @@ impl World {
             }
         }
         let options = Arc::new(options);
-        let app = || Realtime::new(Arc::clone(&options)).with(Work);
+        let gate = Arc::new(Gate::trusting());
+        let app = || {
+            Realtime::new(Arc::clone(&options))
+                .with_gate(Arc::clone(&gate))
+                .with(Work)
+        };
         Self {
             stage: Stage::new(Prng::new(seed), plan, eye, app),
             settings,

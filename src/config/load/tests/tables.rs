@@ -133,9 +133,9 @@ fn wrong_shapes_are_named() {
     assert_eq!(
         problems(&file(text)),
         [
-            "c.toml:1: route: expected [[route]], found 5",
-            "c.toml:2: server: expected a section, [server], found 1",
-            "c.toml:3: limits: expected a section, [limits], found [1]",
+            "c.toml:1: route: expected [[route]], found an integer",
+            "c.toml:2: server: expected a section, [server], found an integer",
+            "c.toml:3: limits: expected a section, [limits], found a list",
         ]
     );
     let found = problems(&file("[route]\npath = \"/x\""));
@@ -145,15 +145,15 @@ fn wrong_shapes_are_named() {
     );
     assert_eq!(
         problems(&file("route = []")),
-        ["c.toml:1: route: expected [[route]], found []"]
+        ["c.toml:1: route: expected [[route]], found a list"]
     );
     assert_eq!(
         problems(&file("namespace = [1]")),
-        ["c.toml:1: namespace: expected [[namespace]], found 1"]
+        ["c.toml:1: namespace: expected [[namespace]], found an integer"]
     );
     let many = problems(&file(&"[[namespace]]\n".repeat(257)));
     assert_eq!(
         many,
-        ["c.toml:1: namespace: expected at most 256 namespaces, found 257"]
+        ["c.toml:1: namespace: expected at most 256 [[namespace]], found 257"]
     );
 }

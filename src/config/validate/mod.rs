@@ -1,11 +1,17 @@
 //! What the table of options cannot say: bounds of values built in code, and rules between options.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod access;
+mod listeners;
+
+use std::collections::BTreeMap;
 
 use super::load::element_key;
 use super::options::Section;
-use super::{AuthMode, Config, NAMESPACES_MAX, Namespace, Problem, ROUTES_MAX, SECTIONS, TABLES};
+use super::{
+    AuthMode, Config, NAMESPACES_MAX, Namespace, Problem, ROUTES_MAX, SECTIONS, Source, TABLES,
+};
 use crate::pattern::Pattern;
+pub(super) use listeners::is_loopback;
 
 /// A rule between options that does not hold.
 #[derive(Debug)]
@@ -57,27 +63,43 @@ impl Config {
     /// What is allowed, and should still be said aloud at every start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let public = listeners::public_address(self);
         if self.auth.mode == AuthMode::Trust {
             warnings.push(
                 "auth.mode = \"trust\": whoever connects is believed to be the user they name; \
                  never use this where strangers can connect"
                     .into(),
             );
-        } else if let Some(address) = self.public_address() {
+        } else if let (AuthMode::Optional, Some(address)) = (self.auth.mode, public) {
+            let why = if self.has_authenticator() {
+                "auth.mode = \"optional\""
+            } else {
+                "auth.allow_guests = true"
+            };
             warnings.push(format!(
-                "auth.allow_guests = true: whoever reaches {address} is let in as a guest"
+                "{why}: whoever reaches {address} is let in as a guest"
             ));
+        }
+        if self.auth.sources.contains(&Source::Query) {
+            warnings.push(
+                "auth.sources has \"query\": tokens in a URL stand in the logs of every proxy on the way"
+                    .into(),
+            );
+        }
+        if self.origin.allowed.iter().any(|origin| origin == "*") {
+            warnings.push("origin.allowed has \"*\": any web page may connect".into());
         }
         warnings
     }
 
-    /// The first address to listen on that is not loopback.
-    fn public_address(&self) -> Option<std::net::SocketAddr> {
-        self.server
-            .listen
-            .iter()
-            .copied()
-            .find(|a| !a.ip().to_canonical().is_loopback())
+    /// Whether anything can tell who connects: a key of tokens, a set of them, or a place to ask.
+    pub fn has_authenticator(&self) -> bool {
+        let jwt = &self.jwt;
+        let has_key = !jwt.secret.is_empty()
+            || [&jwt.secret_file, &jwt.public_key, &jwt.jwks_url]
+                .iter()
+                .any(|option| !option.is_empty());
+        has_key || !self.auth_key.is_empty() || !self.auth.session_url.is_empty()
     }
 }
 
@@ -93,43 +115,31 @@ fn out_of_bounds(section: &dyn Section) -> impl Iterator<Item = (&'static str, S
 /// All rules between options that do not hold.
 pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let mut found = Vec::new();
-    listeners(config, &mut found);
+    listeners::rules(config, &mut found);
+    access::rules(config, &mut found);
     routes(config, &mut found);
     namespaces(config, &mut found);
     heartbeat(config, &mut found);
     room_for_messages(config, &mut found);
     room_for_history(config, &mut found);
     store(config, &mut found);
+    memory(config, &mut found);
     found
+}
+
+fn memory(config: &Config, found: &mut Vec<Contradiction>) {
+    let [soft, hard] = [config.limits.memory_soft, config.limits.memory_hard];
+    if soft >= hard {
+        let message = format!("{soft}% is not less than limits.memory_hard, {hard}%");
+        let options = ["limits.memory_soft", "limits.memory_hard"];
+        found.push(contradiction(&options, message));
+    }
 }
 
 fn contradiction(options: &[&str], message: String) -> Contradiction {
     Contradiction {
         options: options.iter().copied().map(String::from).collect(),
         message,
-    }
-}
-
-fn listeners(config: &Config, found: &mut Vec<Contradiction>) {
-    let mut seen = BTreeSet::new();
-    for address in &config.server.listen {
-        // Port 0 asks the kernel for any free port, so two of them are two listeners.
-        if address.port() != 0 && !seen.insert(address) {
-            found.push(contradiction(
-                &["server.listen"],
-                format!("{address} stands twice"),
-            ));
-        }
-    }
-    let nobody_is_asked = config.auth.mode == AuthMode::Optional && !config.auth.allow_guests;
-    if let (true, Some(address)) = (nobody_is_asked, config.public_address()) {
-        let options = ["server.listen", "auth.mode", "auth.allow_guests"];
-        let message = format!(
-            "{address} is not loopback and nobody who connects is asked who they are; set \
-             auth.allow_guests = true to let guests in, or auth.mode = \"trust\" to believe \
-             ?user_id=, or listen on 127.0.0.1"
-        );
-        found.push(contradiction(&options, message));
     }
 }
 

@@ -1,0 +1,241 @@
+//! The gate: all that decides whether a request comes in, in one place for the shards and the HTTP API.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ::http::StatusCode;
+use arc_swap::ArcSwap;
+
+use super::addresses::{AddressError, AddressLimits, Addresses, Permit};
+use super::authenticator::Authenticator;
+use super::origin::{OriginRuleError, OriginRules, Own};
+use super::presented::Presented;
+use super::proxies::{NetworkError, TrustedProxies};
+use crate::http::Refusal;
+use crate::time::Now;
+
+/// Which requests must name the page that they are from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OriginRequired {
+    /// Those whose path names the room, and those with a cookie; others may be programs, which are on
+    /// no page.
+    #[default]
+    Auto,
+    /// All of them.
+    Always,
+    /// None of them, but those with a cookie. An origin that is named must still be an allowed one.
+    Never,
+}
+
+/// What can be set about the gate besides who is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateOptions {
+    /// Allowed origins: see [`OriginRules`].
+    pub origins: Vec<String>,
+    /// Which requests must name one.
+    pub origin_required: OriginRequired,
+    /// Addresses and networks of the proxies whose word about clients counts.
+    pub trusted_proxies: Vec<String>,
+    /// What one address may do.
+    pub addresses: AddressLimits,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        Self {
+            origins: vec!["same-origin".into()],
+            origin_required: OriginRequired::default(),
+            trusted_proxies: Vec::new(),
+            addresses: AddressLimits::default(),
+        }
+    }
+}
+
+/// Options that the gate cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    /// An origin that is none.
+    #[error(transparent)]
+    Origin(#[from] OriginRuleError),
+    /// A proxy that is no address.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+/// Who sends a request, as far as its way here tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub address: IpAddr,
+    /// `http` or `https`: how the client came, to us or to a trusted proxy.
+    pub scheme: &'static str,
+    /// The host that the client asked for; empty if it named none.
+    pub host: Box<str>,
+}
+
+impl Visitor {
+    /// By which name the request came.
+    pub fn own(&self) -> Own<'_> {
+        Own {
+            scheme: self.scheme,
+            host: &self.host,
+        }
+    }
+}
+
+/// Who comes in, from where, and from which pages.
+#[derive(Debug)]
+pub struct Gate {
+    authenticator: Authenticator,
+    rules: ArcSwap<Rules>,
+    addresses: Arc<Addresses>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    origins: OriginRules,
+    origin_required: OriginRequired,
+    proxies: TrustedProxies,
+}
+
+impl Rules {
+    fn new(options: &GateOptions) -> Result<Self, GateError> {
+        Ok(Self {
+            origins: OriginRules::new(&options.origins)?,
+            origin_required: options.origin_required,
+            proxies: TrustedProxies::new(&options.trusted_proxies)?,
+        })
+    }
+}
+
+impl Default for Gate {
+    /// Lets everybody in as a guest, from pages of the same origin.
+    fn default() -> Self {
+        let options = GateOptions::default();
+        Self::new(Authenticator::guests(), &options).expect("the defaults are sound")
+    }
+}
+
+impl Gate {
+    /// A gate. Errors: [`GateError`].
+    pub fn new(authenticator: Authenticator, options: &GateOptions) -> Result<Self, GateError> {
+        Ok(Self {
+            authenticator,
+            rules: ArcSwap::from_pointee(Rules::new(options)?),
+            addresses: Arc::new(Addresses::new(options.addresses)),
+        })
+    }
+
+    /// Believes whoever requests say they are from: for tests and development. See
+    /// [`Mode::Trust`](super::Mode::Trust).
+    pub fn trusting() -> Self {
+        Self {
+            authenticator: Authenticator::trusting(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes other options, for those who come from now on.
+    ///
+    /// Errors: [`GateError`]; then all is as before.
+    pub fn set(&self, options: &GateOptions) -> Result<(), GateError> {
+        self.rules.store(Arc::new(Rules::new(options)?));
+        self.addresses.set_limits(options.addresses);
+        Ok(())
+    }
+
+    /// Who is believed, and for how long.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// The addresses that are counted.
+    pub fn addresses(&self) -> &Arc<Addresses> {
+        &self.addresses
+    }
+
+    /// Whether the word of an address about others counts.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.rules.load().proxies.trusts(peer)
+    }
+
+    /// Who sends a request that came from `peer`, by TLS if `is_secure`.
+    pub fn visitor(&self, peer: SocketAddr, is_secure: bool, request: &impl Presented) -> Visitor {
+        let client = self.rules.load().proxies.client(peer.ip(), request);
+        // A host that stands twice is nobody's: no page is of the same origin then.
+        let own_host = || request.header("host").ok().flatten().unwrap_or_default();
+        Visitor {
+            address: client.address,
+            scheme: client
+                .scheme
+                .unwrap_or(if is_secure { "https" } else { "http" }),
+            host: client.host.unwrap_or_else(|| own_host().into()),
+        }
+    }
+
+    /// Counts a handshake of an address in. `None`: nobody counts them.
+    ///
+    /// Errors: 429 `rate_limited` with `Retry-After`, or `connection_limit`.
+    pub fn enter(&self, address: IpAddr, now: Now) -> Result<Option<Permit>, Refusal> {
+        match self.addresses.enter(address, now) {
+            Ok(permit) => Ok(permit.is_counted().then_some(permit)),
+            Err(error) => Err(too_many(error)),
+        }
+    }
+
+    /// Checks the page that a request is from. Whether it names one.
+    ///
+    /// Errors: 403 `forbidden`; 400 for two origins.
+    pub fn check_origin(
+        &self,
+        request: &impl Presented,
+        visitor: &Visitor,
+        path_names_room: bool,
+    ) -> Result<bool, Refusal> {
+        let rules = self.rules.load();
+        let is_required = match rules.origin_required {
+            OriginRequired::Auto => path_names_room,
+            OriginRequired::Always => true,
+            OriginRequired::Never => false,
+        };
+        let origin = request.header("origin")?;
+        rules.origins.check(origin, visitor.own(), is_required)?;
+        Ok(origin.is_some())
+    }
+
+    /// Checks the page that a plain HTTP request is from, which need not name one. Whether it does.
+    ///
+    /// Errors: 403 `forbidden`; 400 for two origins.
+    pub fn check_page(&self, request: &impl Presented, visitor: &Visitor) -> Result<bool, Refusal> {
+        let origin = request.header("origin")?;
+        self.rules
+            .load()
+            .origins
+            .check(origin, visitor.own(), false)?;
+        Ok(origin.is_some())
+    }
+
+    /// Whether a page of an origin may read what a plain HTTP request is answered, and if so whether it
+    /// may ask with its cookies: see [`OriginRules::cors`].
+    pub fn cors(&self, origin: &str, visitor: &Visitor) -> Option<bool> {
+        let rules = self.rules.load();
+        let allowed = rules.origins.cors(origin, visitor.own())?;
+        Some(allowed.allows_credentials)
+    }
+}
+
+fn too_many(error: AddressError) -> Refusal {
+    let (code, retry_after_ms) = match error {
+        AddressError::Rate { retry_after_ms } => ("rate_limited", Some(retry_after_ms)),
+        AddressError::Connections => ("connection_limit", None),
+    };
+    let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, code, error.to_string());
+    let Some(wait) = retry_after_ms else {
+        return refusal;
+    };
+    let seconds = wait.div_ceil(1000).max(1).to_string();
+    refusal
+        .detail("retry_after_ms", wait)
+        .header("retry-after", &seconds)
+        .expect("a number is a plain header field")
+}

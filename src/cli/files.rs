@@ -1,0 +1,186 @@
+//! The files that a configuration names: are they there, and can they be understood? `config::load` reads
+//! nothing itself, so that this is looked at afterwards, by `check-config`, the start and a reload alike.
+
+use std::path::Path;
+
+use campanile::config::{Algorithm, Config, Problem, is_key};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::Jwk;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Passes a configuration on, or tells everything that is wrong with the files that it names.
+pub(crate) fn checked(config: Config) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut note = |key: String, result: Result<(), String>| {
+        if let Err(message) = result {
+            problems.push(Problem {
+                source: "files".into(),
+                line: None,
+                key,
+                message,
+            });
+        }
+    };
+    for (index, pair) in config.certificate.iter().enumerate() {
+        let key = |name: &str| format!("tls.certificate[{index}].{name}");
+        note(key("certificate"), certificate(&pair.certificate));
+        note(key("key"), private_key(&pair.key));
+    }
+    let jwt = &config.jwt;
+    if !jwt.secret_file.is_empty() {
+        note(
+            "auth.jwt.secret_file".into(),
+            secret(&jwt.secret_file, &jwt.algorithms),
+        );
+    }
+    if !jwt.public_key.is_empty() {
+        let checked = public_key(&jwt.public_key, &jwt.algorithms);
+        note("auth.jwt.public_key".into(), checked);
+    }
+    for (index, key) in config.auth_key.iter().enumerate() {
+        if !key.public_key.is_empty() {
+            let checked = public_key(&key.public_key, &[key.algorithm]);
+            note(format!("auth.key[{index}].public_key"), checked);
+        }
+    }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(Path::new(path)).map_err(|error| format!("{path}: {error}"))
+}
+
+fn certificate(path: &str) -> Result<(), String> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("{path}: {error}"))?;
+    if certificates.is_empty() {
+        return Err(format!("{path}: no certificate in it"));
+    }
+    Ok(())
+}
+
+fn private_key(path: &str) -> Result<(), String> {
+    let key = PrivateKeyDer::from_pem_file(path);
+    key.map(drop).map_err(|error| format!("{path}: {error}"))
+}
+
+/// A file with a secret that is long enough for each of the algorithms.
+fn secret(path: &str, algorithms: &[Algorithm]) -> Result<(), String> {
+    let text = read(path)?;
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    let wanted = algorithms
+        .iter()
+        .filter_map(|algorithm| algorithm.secret_bytes_min());
+    match wanted.max() {
+        Some(least) if length < least => Err(format!(
+            "{path}: expected a secret of at least {least} bytes (RFC 7518 section 3.2), found one of {length}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A public key, in place or in a file, that one of the algorithms takes.
+fn public_key(text_or_path: &str, algorithms: &[Algorithm]) -> Result<(), String> {
+    let (name, text) = if is_key(text_or_path) {
+        ("the key".to_string(), text_or_path.to_string())
+    } else {
+        (text_or_path.to_string(), read(text_or_path)?)
+    };
+    if text.trim_start().starts_with('{') {
+        let jwk: Jwk = serde_json::from_str(&text)
+            .map_err(|_| format!("{name}: not a JSON Web Key with all that its kty wants"))?;
+        let key = DecodingKey::from_jwk(&jwk);
+        return key.map(drop).map_err(|error| format!("{name}: {error}"));
+    }
+    let pem = text.as_bytes();
+    let is_taken = algorithms.iter().any(|algorithm| {
+        let key = match algorithm {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => return false,
+            Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(pem),
+            Algorithm::EdDSA => DecodingKey::from_ed_pem(pem),
+            Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::PS256
+            | Algorithm::PS384
+            | Algorithm::PS512 => DecodingKey::from_rsa_pem(pem),
+        };
+        key.is_ok()
+    });
+    if is_taken {
+        return Ok(());
+    }
+    let names: Vec<_> = algorithms
+        .iter()
+        .map(|algorithm| algorithm.name())
+        .collect();
+    Err(format!(
+        "{name}: not a public key (PEM or JSON Web Key) for {}",
+        names.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile::config::{AuthKey, Certificate};
+
+    const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+        -----END PUBLIC KEY-----\n";
+
+    fn said(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let problems = checked(config).err().unwrap_or_default();
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn every_file_that_is_missing_is_named() {
+        let found = said(|config| {
+            config.certificate = vec![Certificate {
+                certificate: "/none/c.pem".into(),
+                key: "/none/k.pem".into(),
+            }];
+            config.jwt.secret_file = "/none/secret".into();
+            config.jwt.public_key = "/none/public".into();
+        });
+        let keys = ["tls.certificate[0].certificate", "tls.certificate[0].key"];
+        let keys = keys
+            .into_iter()
+            .chain(["auth.jwt.secret_file", "auth.jwt.public_key"]);
+        assert_eq!(found.len(), 4, "{found:?}");
+        for (line, key) in found.iter().zip(keys) {
+            assert!(line.starts_with(&format!("files: {key}: /none/")), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_of_the_algorithms_sort() {
+        let key = |algorithm, public_key: &str| AuthKey {
+            algorithm,
+            public_key: public_key.into(),
+            ..AuthKey::default()
+        };
+        let jwk =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let found = said(|config| {
+            config.auth_key = vec![
+                key(Algorithm::EdDSA, ED25519),
+                key(Algorithm::RS256, ED25519),
+                key(Algorithm::EdDSA, jwk),
+                key(Algorithm::EdDSA, "{}"),
+            ];
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("files: auth.key[1].public_key: the key: not a public key"));
+        assert!(found[1].starts_with("files: auth.key[3].public_key: the key: not a JSON Web Key"));
+    }
+}
