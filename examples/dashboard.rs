@@ -5,9 +5,12 @@
 //! open <http://127.0.0.1:9007/admin/>. Without `--token` nobody is asked for one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use campanile::api::dashboard::{self, DashboardOptions};
+use campanile::api::{self, ApiOptions, State};
+use campanile::auth::Gate;
 use campanile::realtime::{Realtime, RealtimeOptions};
 use campanile::{Server, StartError};
 use tokio::net::TcpListener;
@@ -23,12 +26,9 @@ fn main() -> Result<(), StartError> {
         true
     });
     // Whoever comes is believed who he is: `ws://127.0.0.1:9006/v1/connect?user_id=ann`.
-    let application = |_shard| {
-        Realtime::new(RealtimeOptions {
-            trust_user_ids: true,
-            ..RealtimeOptions::default()
-        })
-    };
+    let gate = Arc::new(Gate::trusting());
+    let application =
+        move |_shard| Realtime::new(RealtimeOptions::default()).with_gate(Arc::clone(&gate));
     let running = Server::new(application)
         .options(arguments::generous())
         .listen(&listen)
@@ -40,7 +40,13 @@ fn main() -> Result<(), StartError> {
         store: None,
         token,
     };
-    std::thread::spawn(move || serve(&admin, dashboard::routes(options)));
+    // What the page acts by. Without a token, in development, it may do all.
+    let limits = ApiOptions {
+        development: options.token.is_none(),
+        ..ApiOptions::default()
+    };
+    let api = api::admin_router(State::new(running.handle(), limits));
+    std::thread::spawn(move || serve(&admin, api.merge(dashboard::routes(options))));
     running.wait();
     Ok(())
 }

@@ -1,5 +1,5 @@
-// The dashboard in Chromium, with real clients on a real server. The HTTP API is stood in for by
-// `FakeApi`, which does to the clients what the server would.
+// The dashboard in Chromium, with real clients on a real server. But for one test the HTTP API is stood in
+// for by `FakeApi`, which does to the clients what the server would, and refuses when a test wants it.
 //
 //   CAMPANILE_DASHBOARD    the program; examples/dashboard of the target directory
 //   CHROMIUM_BIN           Chromium; /usr/bin/chromium
@@ -39,7 +39,7 @@ class Board {
   complaints = [];
   requests = [];
 
-  static async open({ of = program, wait = true, ...options } = {}) {
+  static async open({ of = program, wait = true, isReal = false, ...options } = {}) {
     const board = new Board();
     const context = await browser.newContext({ reducedMotion: "reduce", ...options });
     board.page = await context.newPage();
@@ -51,7 +51,7 @@ class Board {
     board.page.on("request", (request) => board.requests.push(request));
     board.page.on("websocket", (socket) => board.requests.push({ url: () => socket.url() }));
     board.api = new FakeApi(crowd);
-    await board.api.serve(board.page);
+    if (!isReal) await board.api.serve(board.page);
     await board.page.goto(of.page);
     if (wait) await board.is("live");
     return board;
@@ -286,6 +286,37 @@ describe("whoever looks after the server", () => {
     }));
 });
 
+describe("by the server's own API", () => {
+  test("a user is found and disconnected, a room closed, an announcement heard", () =>
+    withBoard({ isReal: true }, async (board) => {
+      const { page } = board;
+      const zoe = await crowd.enter("zoe", "cellar");
+      for (const user of ["yan", "yan"]) await crowd.enter(user, "cellar");
+      await board.until("Connections", (value) => value === 3);
+      await board.find("ya", "yan");
+      await page.locator("#details").getByRole("heading", { name: "2 connections" }).waitFor();
+      await page.getByRole("button", { name: "Disconnect user…" }).click();
+      await page.getByRole("alertdialog").getByRole("button", { name: "Disconnect" }).click();
+      await page.getByText("yan was disconnected (2 connections).").waitFor();
+      await board.until("Connections", (value) => value === 1);
+      await board.find("cel", "cellar");
+      assert.deepEqual(await page.locator("#details tbody th").allTextContents(), ["zoe"]);
+      await page.getByRole("button", { name: "Close room…" }).click();
+      await page.getByRole("alertdialog").getByRole("button", { name: "Close room" }).click();
+      await page.getByText("Room cellar was closed.").waitFor();
+      await page.locator("#announcement").fill("Tea");
+      await page.getByRole("button", { name: "Announce…" }).click();
+      await page.getByRole("alertdialog").getByRole("button", { name: "Announce" }).click();
+      await page.getByText("The announcement is out to 1 connection.").waitFor();
+      for (let tries = 0; !zoe.heard.some(({ type }) => type === "announcement"); tries += 1) {
+        assert.ok(tries < 100, "it is heard");
+        await sleep(50);
+      }
+      assert.equal(zoe.heard.find(({ type }) => type === "announcement").data.message, "Tea");
+      assert.deepEqual(board.complaints, []);
+    }));
+});
+
 describe("with the keyboard alone", () => {
   test("all can be done, and one sees where one is", () =>
     withBoard({}, async (board) => {
@@ -497,7 +528,7 @@ describe("a large server", () => {
         await card("Store and broker").getByText("failing").waitFor();
         await card("Refusals and limits").getByRole("row", { name: /sent too fast/ }).waitFor();
         const kinds = await page.locator(".plot", { hasText: "Memory" }).locator(".legend li").allTextContents();
-        assert.deepEqual(kinds.slice(0, 3), ["Resident, all5.9 GiB", "Connections2 GiB", "Topic logs1.3 GiB"]);
+        assert.deepEqual(kinds.slice(0, 3), ["Resident, all5.9 GiB", "Connections2 GiB", "Held8.6 MiB"]);
         assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width);
         const picture = path.join(PICTURES, `dashboard-large-${width}.png`);
         await page.screenshot({ path: picture, fullPage: true });

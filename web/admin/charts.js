@@ -36,8 +36,8 @@ function shardLines(read) {
 }
 
 function memoryLines(sample) {
-  const kinds = Object.keys(sample.memory).filter((kind) => kind !== "rss");
-  kinds.sort((one, other) => sample.memory[other] - sample.memory[one]);
+  // By name: each keeps its place and colour, however much it is.
+  const kinds = Object.keys(sample.memory).filter((kind) => kind !== "rss").sort();
   const known = kinds.map((kind) => line(title(kind), ({ memory }) => memory[kind] ?? null));
   return [line("Resident, all", ({ memory }) => memory.rss ?? null), ...known];
 }

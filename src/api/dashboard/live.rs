@@ -71,11 +71,10 @@ pub(super) async fn live(
             "not from another site's page",
         );
     }
+    // Other credentials than a bearer's are wrong ones, not none.
     let bearer = headers.get(AUTHORIZATION).map(|value| {
-        value
-            .to_str()
-            .unwrap_or_default()
-            .trim_start_matches("Bearer ")
+        let value = value.to_str().unwrap_or_default();
+        value.strip_prefix("Bearer ").unwrap_or_default()
     });
     let mut is_known = !dashboard.gate.is_locked();
     if let Some(token) = bearer {

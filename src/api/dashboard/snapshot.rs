@@ -10,8 +10,10 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::id::ShardId;
+use crate::metrics::{HANDLERS_MAX, Histogram, Memory};
 use crate::realtime::{Realtime, Stats};
-use crate::server::{Busy, ShardStats};
+use crate::server::Busy;
+use crate::shard::Figures;
 use crate::store::{Store, StoreStats};
 use crate::time::{Clock, Timestamp};
 use crate::{Context, ServerHandle};
@@ -34,7 +36,7 @@ struct Snapshot<'s> {
     totals: Numbers,
     /// Bytes by what they are used for. `rss` is all that the process has, the others are parts of it.
     memory: BTreeMap<&'static str, u64>,
-    handlers: Vec<HandlerTimes>,
+    handlers: Vec<HandlerTimes<'s>>,
     store: Option<StoreStats>,
     broker: Broker,
 }
@@ -94,45 +96,44 @@ impl Numbers {
 
 /// What a shard answers: plain copies, which become names and numbers on the service thread.
 struct Told {
-    core: ShardStats,
+    figures: Figures,
     realtime: Stats,
+    /// The types of messages by their handlers' numbers, of the first shard: all have the same.
+    names: Option<Vec<Box<str>>>,
 }
 
 impl Told {
     fn of(app: &Realtime, context: &Context<'_, Realtime>) -> Self {
+        let is_first = context.shard() == ShardId(0);
         Self {
-            core: ShardStats {
-                users: context.user_count(),
-                connections: context.connection_count(),
-                pending: context.pending_count(),
-                counters: *context.counters(),
-            },
+            figures: context.figures(),
             realtime: app.stats(),
+            names: is_first.then(|| app.handler_names().to_vec()),
         }
     }
 }
 
-impl From<Told> for Numbers {
-    fn from(Told { core, realtime }: Told) -> Self {
+impl Numbers {
+    fn of(figures: &Figures, realtime: &Stats) -> Self {
         let counts = serde_json::to_value(realtime.counts).and_then(serde_json::from_value);
         Self {
-            connections: core.connections,
-            users: core.users,
-            pending: core.pending,
+            connections: figures.connections,
+            users: figures.users,
+            pending: figures.pending,
             rooms: realtime.rooms,
             members: realtime.members,
             history_messages: realtime.history_messages,
             history_bytes: realtime.history_bytes,
-            counters: core.counters.iter().collect(),
+            counters: figures.counters.iter().collect(),
             realtime: counts.expect("names and numbers"),
         }
     }
 }
 
-/// How long the handler of a type takes, microseconds.
+/// How long the handler of a type takes, microseconds, rounded up as its histogram rounds.
 #[derive(Debug, Serialize)]
-struct HandlerTimes {
-    name: Box<str>,
+struct HandlerTimes<'s> {
+    name: &'s str,
     calls: u64,
     p50_us: u64,
     p99_us: u64,
@@ -153,6 +154,8 @@ pub(super) struct Sampler {
     store: Option<Store>,
     clock: Clock,
     shards: Vec<Asked>,
+    /// The types of messages by their handlers' numbers, once they have been told.
+    names: Vec<Box<str>>,
 }
 
 impl fmt::Debug for Sampler {
@@ -167,10 +170,14 @@ struct Asked {
     under_way: Option<Answer>,
     state: ShardState,
     last: Numbers,
+    memory: Memory,
+    handlers: Vec<Histogram>,
 }
 
 impl Asked {
-    async fn ask(&mut self, server: &ServerHandle<Realtime>) {
+    /// Asks, and gives the handlers' names if the shard tells them.
+    async fn ask(&mut self, server: &ServerHandle<Realtime>) -> Option<Vec<Box<str>>> {
+        let mut names = None;
         let shard = self.shard;
         let mut answer = self.under_way.take().unwrap_or_else(|| {
             let server = server.clone();
@@ -182,7 +189,10 @@ impl Asked {
         });
         self.state = match tokio::time::timeout(ANSWER_TIMEOUT, &mut answer).await {
             Ok(Ok(Some(told))) => {
-                self.last = told.into();
+                self.last = Numbers::of(&told.figures, &told.realtime);
+                self.memory = told.figures.memory;
+                self.handlers = told.figures.handlers;
+                names = told.names;
                 ShardState::Ok
             }
             Ok(Ok(None)) => ShardState::Stopped,
@@ -192,42 +202,47 @@ impl Asked {
                 ShardState::Late
             }
         };
+        names
     }
 }
 
 impl Sampler {
     /// `clock` has begun with the server.
     pub(super) fn new(server: ServerHandle<Realtime>, store: Option<Store>, clock: Clock) -> Self {
-        let nothing = Told {
-            core: ShardStats::default(),
-            realtime: Stats::default(),
-        };
-        let nothing = Numbers::from(nothing);
+        let nothing = Numbers::of(&Figures::default(), &Stats::default());
         let asked = |shard| Asked {
             shard: ShardId(shard),
             under_way: None,
             state: ShardState::Late,
             last: nothing.clone(),
+            memory: Memory::default(),
+            handlers: Vec::new(),
         };
         Self {
             shards: (0..server.shard_count()).map(asked).collect(),
             server,
             store,
             clock,
+            names: Vec::new(),
         }
     }
 
     /// Takes one snapshot, for so many viewers: the text of a JSON object.
     pub(super) async fn take(&mut self, viewers: usize) -> String {
         let Self { shards, server, .. } = self;
-        join_all(shards.iter_mut().map(|asked| asked.ask(server))).await;
-        let mut totals = Numbers::default();
+        let told = join_all(shards.iter_mut().map(|asked| asked.ask(server))).await;
+        if let Some(names) = told.into_iter().flatten().next() {
+            self.names = names;
+        }
+        let (mut totals, mut kinds) = (Numbers::default(), Memory::default());
         for asked in &self.shards {
             totals.add(&asked.last);
+            kinds.merge(&asked.memory);
         }
         let now = self.clock.now();
         let time = Timestamp::new(now.unix_ms);
-        let mut memory = BTreeMap::from([("history", totals.history_bytes as u64)]);
+        let mut memory: BTreeMap<_, _> = kinds.iter().collect();
+        memory.insert("history", totals.history_bytes as u64);
         memory.extend(resident_bytes().map(|bytes| ("rss", bytes)));
         let snapshot = Snapshot {
             kind: "snapshot",
@@ -239,11 +254,39 @@ impl Sampler {
             shards: self.shards.iter().map(Asked::shown).collect(),
             totals,
             memory,
-            handlers: Vec::new(),
+            handlers: self.handlers(),
             store: self.store.as_ref().map(Store::stats),
             broker: Broker { kind: "none" },
         };
         serde_json::to_string(&snapshot).expect("names and numbers")
+    }
+
+    /// The type of a handler's messages; all beyond the last number that has its own times are others.
+    fn name(&self, number: usize) -> &str {
+        let name = self.names.get(number).filter(|_| number < HANDLERS_MAX);
+        name.map_or("other", |name| name)
+    }
+
+    /// The times of the handlers that have been called, all shards together.
+    fn handlers(&self) -> Vec<HandlerTimes<'_>> {
+        let mut all: Vec<Histogram> = Vec::new();
+        for asked in &self.shards {
+            all.resize_with(all.len().max(asked.handlers.len()), Histogram::default);
+            for (sum, times) in all.iter_mut().zip(&asked.handlers) {
+                sum.merge(times);
+            }
+        }
+        let times = |(number, times): (usize, &Histogram)| {
+            let micros = |share| times.quantile(share).div_ceil(1000);
+            (times.count() > 0).then(|| HandlerTimes {
+                name: self.name(number),
+                calls: times.count(),
+                p50_us: micros(0.5),
+                p99_us: micros(0.99),
+                max_us: micros(1.0),
+            })
+        };
+        all.iter().enumerate().filter_map(times).collect()
     }
 }
 
@@ -279,14 +322,11 @@ mod tests {
 
     #[test]
     fn totals_are_the_sums_of_the_shards() {
-        let mut told = Told {
-            core: ShardStats::default(),
-            realtime: Stats::default(),
-        };
-        told.core.connections = 3;
-        told.core.counters.opened = 5;
-        told.realtime.counts.posted = 7;
-        let one = Numbers::from(told);
+        let (mut figures, mut realtime) = (Figures::default(), Stats::default());
+        figures.connections = 3;
+        figures.counters.opened = 5;
+        realtime.counts.posted = 7;
+        let one = Numbers::of(&figures, &realtime);
         let mut totals = Numbers::default();
         totals.add(&one);
         totals.add(&one);
