@@ -489,3 +489,6 @@ impl<'bytes> Sink<'bytes> for Sealer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
