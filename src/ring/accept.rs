@@ -32,7 +32,8 @@ fn user_data(operation: Operation, number: usize) -> UserData {
 
 impl Ring {
     /// Accepts connections from a listening socket from now on, besides those given before. Each is
-    /// told as [`Completion::Accepted`], with the listener's number: an ordinary, blocking, close-on-exec descriptor.
+    /// told as [`Completion::Accepted`], with the listener's number: an ordinary, blocking,
+    /// close-on-exec descriptor.
     pub fn listen(&mut self, listener: OwnedFd) {
         let listener = Listener {
             socket: listener,

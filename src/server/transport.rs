@@ -107,7 +107,7 @@ pub(super) enum End {
     #[default]
     Open,
     /// The peer sends no more.
-    EndOfStream,
+    PeerClosed,
     /// It is to be told that this port speaks TLS.
     NotTls,
     /// It is to be cut.
@@ -229,7 +229,7 @@ impl Transports {
             .is_some_and(|session| session.has_pending());
         let is_closed = session.is_some_and(|session| session.is_peer_closed());
         let end = match is_closed && !marks.ended {
-            true => End::EndOfStream,
+            true => End::PeerClosed,
             false => End::Open,
         };
         marks.ended |= is_closed;
@@ -489,3 +489,6 @@ impl<'bytes> Sink<'bytes> for Sealer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -521,7 +521,7 @@ impl<A: App> Turns<A> {
         }
         match end {
             End::Open => {}
-            End::EndOfStream => shard.handle(*now, Event::EndOfStream { slot }, driver),
+            End::PeerClosed => shard.handle(*now, Event::EndOfStream { slot }, driver),
             End::NotTls => shard.handle(*now, Event::NotTls { slot }, driver),
             End::Failed => shard.handle(*now, Event::Failed { slot }, driver),
         }

@@ -68,14 +68,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 self.is_ended = true;
                 break;
             }
+            // Tickets and the like go out meanwhile; the peer may wait for them.
+            let _ = self.poll_records(context)?;
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             // Without a `close_notify`, too: HTTP tells by itself what is cut off.
             self.is_ended = buffer.filled().is_empty();
             let read = self.session.read(buffer.filled_mut(), &mut self.plaintext);
-            // Alerts and the like: as far as the socket takes them now, else with the next write.
-            let _ = self.poll_records(context)?;
+            if read.is_err() {
+                // An alert, as far as the socket takes it now.
+                let _ = self.poll_records(context)?;
+            }
             read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         Poll::Ready(Ok(()))
@@ -154,5 +158,95 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         }
         ready!(this.poll_records(context))?;
         Pin::new(&mut this.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls_pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream as Client;
+
+    use super::*;
+    use crate::tls::tests::{Folder, acceptor, client_config};
+
+    /// Both ends of a stream whose pipe holds so many bytes. The handshake is done by reading.
+    async fn pair(pipe: usize) -> (Client<DuplexStream>, TlsStream<DuplexStream>) {
+        let folder = Folder::new();
+        let files = folder.certificate("a", &["a.test"]);
+        let session = Box::new(acceptor(std::slice::from_ref(&files)).accept());
+        let config = client_config(&[&files.chain], &[&rustls::version::TLS13]);
+        let (near, far) = duplex(pipe);
+        let mut server = TlsStream::new(far, session, Vec::new());
+        let host = ServerName::try_from("a.test").unwrap();
+        let connect = async {
+            let connector = TlsConnector::from(Arc::new(config));
+            let mut client = connector.connect(host, near).await.unwrap();
+            client.write_all(b"!").await.unwrap();
+            client.flush().await.unwrap();
+            client
+        };
+        let (client, first) = tokio::join!(connect, server.read_u8());
+        assert_eq!(first.unwrap(), b'!');
+        (client, server)
+    }
+
+    fn run(work: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(work);
+    }
+
+    #[test]
+    fn bytes_pass_both_ways_through_pipes_of_any_size() {
+        run(async {
+            for (pipe, bytes) in [(1, 5_000), (100, 100_000), (70_000, 300_000)] {
+                let (client, server) = pair(pipe).await;
+                let (mut client_reader, mut client_writer) = tokio::io::split(client);
+                let (mut server_reader, mut server_writer) = tokio::io::split(server);
+                let sent: Vec<u8> = (0..bytes).map(|n| u32::to_le_bytes(n)[1]).collect();
+                let ask = async {
+                    client_writer.write_all(&sent).await.unwrap();
+                    client_writer.shutdown().await.unwrap();
+                };
+                let echo = async {
+                    tokio::io::copy(&mut server_reader, &mut server_writer)
+                        .await
+                        .unwrap();
+                    server_writer.shutdown().await.unwrap();
+                };
+                let hear = async {
+                    let mut heard = Vec::new();
+                    // To the farewell: an end without it would be an error.
+                    client_reader.read_to_end(&mut heard).await.unwrap();
+                    heard
+                };
+                let ((), (), heard) = tokio::join!(ask, echo, hear);
+                assert!(heard == sent, "pipe of {pipe} bytes");
+            }
+        });
+    }
+
+    #[test]
+    fn what_was_read_before_comes_first_and_pieces_go_out_as_one() {
+        run(async {
+            let (mut client, mut server) = pair(70_000).await;
+            (server.plaintext, server.read) = (b"GET /".to_vec(), 0);
+            client.write_all(b" HTTP/1.1").await.unwrap();
+            let mut heard = [0; 14];
+            server.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"GET / HTTP/1.1");
+            let pieces = [IoSlice::new(b"200 "), IoSlice::new(b"OK")];
+            assert_eq!(server.write_vectored(&pieces).await.unwrap(), 6);
+            server.flush().await.unwrap();
+            let mut heard = [0; 6];
+            client.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"200 OK");
+            // An end without a farewell is an end, as HTTP can tell for itself.
+            drop(client);
+            assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+        });
     }
 }

@@ -22,7 +22,7 @@ mod session;
 mod validity;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use acceptor::Acceptor;
 pub use options::{CERTIFICATES_MAX, CertificateFiles, TlsError, TlsOptions, TlsVersion};

@@ -9,6 +9,10 @@ use super::session::{Session, SessionError};
 
 /// The way from a socket's bytes to those of HTTP and WebSocket, as far as it lies before a connection.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a passage is boxed, and mostly a session: a box in it would be one more for each"
+)]
 pub enum Passage {
     /// A header of the PROXY protocol comes first, TLS after it if there is an acceptor.
     Proxy {

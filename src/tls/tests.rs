@@ -15,10 +15,10 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 use super::*;
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("campanile-tls-{}-{number}", std::process::id());
@@ -34,7 +34,7 @@ impl Folder {
     }
 
     /// A self-signed certificate for these names, and its key.
-    fn certificate(&self, name: &str, hosts: &[&str]) -> CertificateFiles {
+    pub(crate) fn certificate(&self, name: &str, hosts: &[&str]) -> CertificateFiles {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(hosts).unwrap().self_signed(&key);
@@ -52,7 +52,7 @@ impl Drop for Folder {
     }
 }
 
-fn acceptor(certificates: &[CertificateFiles]) -> Acceptor {
+pub(crate) fn acceptor(certificates: &[CertificateFiles]) -> Acceptor {
     let options = TlsOptions {
         certificates: certificates.to_vec(),
         ..TlsOptions::default()
@@ -60,7 +60,7 @@ fn acceptor(certificates: &[CertificateFiles]) -> Acceptor {
     Acceptor::from_options(&options).unwrap()
 }
 
-fn client_config(
+pub(crate) fn client_config(
     roots: &[&Path],
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> ClientConfig {

@@ -18,7 +18,7 @@ const SOURCE: &str = "198.51.100.7:4711";
 fn site(shards: usize, trusted: &str, authority: Option<&Authority>) -> Site<Puppet> {
     let listen = Listen {
         tls: authority.map(Authority::acceptor),
-        proxies: Some([trusted.parse().unwrap()].into()),
+        proxies: Some([trusted.parse().expect("a network")].into()),
     };
     let server = puppet_server(shards, Options::default(), &Diary::default());
     let router = axum::Router::new().route("/peer", axum::routing::get(peer));
@@ -32,7 +32,7 @@ async fn peer(
 }
 
 fn version_1() -> Vec<u8> {
-    format!("PROXY TCP4 198.51.100.7 127.0.0.1 4711 443\r\n").into_bytes()
+    b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 443\r\n".to_vec()
 }
 
 fn version_2(command: Command) -> Vec<u8> {
@@ -40,7 +40,7 @@ fn version_2(command: Command) -> Vec<u8> {
     Builder::with_addresses(Version::Two | command, Protocol::Stream, addresses)
         .write_tlv(Type::NoOp, &[0; 200])
         .and_then(Builder::build)
-        .unwrap()
+        .expect("it is not long")
 }
 
 #[test]

@@ -14,7 +14,9 @@ use campanile::tls::{Acceptor, IsSecure, TlsOptions, TlsVersion};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, version};
 use tungstenite::Message;
 
-use crate::support::{Authority, Client, Diary, Puppet, Raw, Secure, Site, plain, secure};
+use crate::support::{
+    Authority, Client, Diary, Puppet, Raw, Secure, Site, over, plain, secure, within_bound,
+};
 use crate::{name_at_home_on, puppet_server};
 
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
@@ -512,4 +514,41 @@ fn the_shutdown_takes_leave_of_clients_with_tls() {
     }
     drop(clients);
     stopping.join().unwrap();
+}
+
+#[test]
+fn a_long_certificate_reaches_a_client_that_takes_little_at_once() {
+    let authority = Authority::new();
+    // Nearly as long as a message of the handshake may be.
+    let hosts: Vec<String> = (0..2000)
+        .map(|n| format!("host-{n}.example.test"))
+        .collect();
+    let mut hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    hosts.push("localhost");
+    let options = TlsOptions {
+        certificates: vec![authority.issue("long", &hosts)],
+        ..TlsOptions::default()
+    };
+    let listen = Listen {
+        tls: Some(Arc::new(Acceptor::from_options(&options).unwrap())),
+        ..Listen::default()
+    };
+    let site = site_with(1, Options::default(), listen);
+    for version in VERSIONS {
+        let config = Arc::new(authority.client_config(&[version]));
+        let narrow = Raw::connect_narrow(site.address, 2048).stream;
+        let mut stream = over(narrow, &config, "localhost");
+        stream.conn.write_tls(&mut stream.sock).unwrap();
+        if version.version == ProtocolVersion::TLSv1_3 {
+            // Allowed at this place, and it comes while the server's flight is still under way.
+            stream.sock.write_all(&[0x14, 3, 3, 0, 1, 1]).unwrap();
+        }
+
+        assert!(within_bound(|| site.stats().shards[0].pending == 1));
+        let mut raw = Raw::over(stream);
+        assert_eq!(raw.upgrade("/", "").status, 101);
+        assert_eq!(raw.ask("hello"), "hello");
+        drop(raw);
+        site.wait_until_empty();
+    }
 }
