@@ -45,8 +45,8 @@ fn main() -> Result<(), StartError> {
         development: options.token.is_none(),
         ..ApiOptions::default()
     };
-    let api = api::admin_router(State::new(running.handle(), limits));
-    std::thread::spawn(move || serve(&admin, api.merge(dashboard::routes(options))));
+    let router = api::admin_router(State::new(running.handle(), limits), options);
+    std::thread::spawn(move || serve(&admin, router));
     running.wait();
     Ok(())
 }
