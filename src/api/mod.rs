@@ -24,7 +24,10 @@
 //! | `body`, `cursor`, `objects` | what comes in and goes out |
 //! | `error`, `idempotency`, `rate` | layers around all routes |
 //! | `ask` | the way to the shards and back, in bounded time |
-//! | `rooms`, `messages`, `users`, `stats`, `pairing`, `documents` | the routes |
+//! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes of the API |
+//! | `pairing` | its routes, and the desk where one change is made after the other |
+//! | `health`, `metrics` | what orchestrators and Prometheus ask |
+//! | `dashboard` | the page for operators, and the numbers that it shows |
 //!
 //! [`docs/HTTP_API.md`]: https://docs.rs/crate/campanile/latest/source/docs/HTTP_API.md
 #![forbid(unsafe_code)]
@@ -76,7 +79,7 @@ const SLACK: Duration = Duration::from_secs(30);
 
 /// The routes of the API and the document about them.
 fn documented() -> OpenApiRouter<State> {
-    OpenApiRouter::with_openapi(documents::frame())
+    OpenApiRouter::with_openapi(documents::frame().merge_from(health::openapi()))
         .merge(rooms::routes())
         .merge(messages::routes())
         .merge(users::routes())
@@ -84,14 +87,15 @@ fn documented() -> OpenApiRouter<State> {
         .merge(pairing::routes())
 }
 
-/// The document about the API: OpenAPI 3.1.
+/// The document about the API and health, for the public listener: OpenAPI 3.1. That of the admin listener
+/// has `/metrics` as well.
 pub fn openapi() -> OpenApi {
     documented().into_openapi()
 }
 
 /// For the public listener: the API for users and for programs with a key, health, and the documents.
 pub fn router(state: State) -> Router {
-    layered(routes_of(&state), state)
+    layered(routes_of(&state, documented()), state)
 }
 
 /// For the listener of operators: the same, with `/metrics` and the dashboard at `/admin/`.
@@ -106,12 +110,14 @@ pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
         state.clone(),
         caller::operators_only,
     ));
-    let routes = routes_of(&state).merge(metrics);
+    let mut documented = documented();
+    documented.get_openapi_mut().merge(metrics::openapi());
+    let routes = routes_of(&state, documented).merge(metrics);
     layered(routes, state).merge(dashboard::routes(dashboard))
 }
 
-fn routes_of(state: &State) -> Router<State> {
-    let (routes, openapi) = documented().split_for_parts();
+fn routes_of(state: &State, documented: OpenApiRouter<State>) -> Router<State> {
+    let (routes, openapi) = documented.split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
     let watch = middleware::from_fn_with_state(state.clone(), caller::watch);
     let probes = Probes::new(state.server.clone(), state.store.clone());
