@@ -61,7 +61,8 @@ export class Server {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("CAMPANILE_"));
     this.#log = "";
     this.#process = spawn(BINARY, this.#arguments, {
-      env: { ...Object.fromEntries(inherited), ...this.#environment },
+      // Nothing is kept but where a test says so.
+      env: { ...Object.fromEntries(inherited), CAMPANILE_STORE__PATH: "", ...this.#environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
     for (const stream of [this.#process.stdout, this.#process.stderr]) {

@@ -312,7 +312,9 @@ impl Sampler {
             budget: Budget::of(&self.server.memory()),
             refusals: named(&refusals),
             closings: named(&closings),
-            security: security::counts().map(|(kind, n)| (kind.as_str(), n)).into(),
+            security: security::counts()
+                .map(|(kind, n)| (kind.as_str(), n))
+                .into(),
             handlers: self.handlers(),
             store: self.store.as_ref().map(Store::stats),
             broker: Broker { kind: "none" },
