@@ -51,16 +51,20 @@ mod state;
 mod stats;
 mod users;
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use caller::Caller;
@@ -120,12 +124,52 @@ fn routes_of(state: &State, documented: OpenApiRouter<State>) -> Router<State> {
     let (routes, openapi) = documented.split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
     let watch = middleware::from_fn_with_state(state.clone(), caller::watch);
+    let known = middleware::from_fn_with_state(Arc::new(methods_of(&openapi)), known_methods);
     let probes = Probes::new(state.server.clone(), state.store.clone());
     routes
         .route_layer(once)
         .route_layer(watch)
+        .route_layer(known)
         .merge(documents::routes(&openapi))
         .merge(health::routes(probes))
+}
+
+/// What may be done to each path, as `Allow` says it.
+type Methods = HashMap<String, String>;
+
+fn methods_of(openapi: &OpenApi) -> Methods {
+    let methods = |item: &PathItem| {
+        let all = [
+            ("GET,HEAD", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PUT", item.put.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        let there = all.iter().filter(|(_, is_there)| *is_there);
+        there.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    };
+    let paths = openapi.paths.paths.iter();
+    paths
+        .map(|(path, item)| (path.clone(), methods(item)))
+        .collect()
+}
+
+/// Answers a method that its path does not have before anybody asks who wants it, and with which key.
+async fn known_methods(
+    Extract(known): Extract<Arc<Methods>>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().as_str();
+    match known.get(path.as_str()) {
+        Some(allowed) if !allowed.split(',').any(|name| name == method) => {
+            let error = ApiError::from(StatusCode::METHOD_NOT_ALLOWED);
+            ([(ALLOW, allowed.clone())], error).into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// With what belongs around every route: an identifier and the body of every error, a bounded time, what

@@ -16,8 +16,8 @@ use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
 use super::objects::{
-    IdempotencyKey, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges,
-    RoomPage, page_size,
+    IdempotencyKey, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges, RoomPage,
+    page_size,
 };
 use super::state::State;
 use crate::auth::keys::Scope;

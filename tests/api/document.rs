@@ -97,7 +97,11 @@ fn every_path_of_the_document_is_a_route_and_every_reference_leads_somewhere() {
         for method in ["get", "post", "put", "patch", "delete"] {
             if !item.as_object().unwrap().contains_key(method) {
                 let answer = site.key(USERS, &method.to_uppercase(), &path, Value::Null);
+                assert!(answer.header("allow").is_some(), "{method} {path}");
                 answer.refused(405, "method_not_allowed");
+                // Whoever asks, and however.
+                let stranger = site.user("", &method.to_uppercase(), &path, Value::Null);
+                stranger.refused(405, "method_not_allowed");
             }
         }
     }

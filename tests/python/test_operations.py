@@ -129,7 +129,7 @@ def test_a_namespace_that_persists_can_be_added_and_a_store_cannot(configured):
     assert "changed, but needs a restart: store.path" in reload(server)
     server.restart()
     server.file.write_text(kept)
-    assert "the first namespace that persists needs a restart" in reload(server)
+    assert "a persistent room needs a store" in reload(server)
 
 
 def test_connections_outlive_many_reloads(configured):

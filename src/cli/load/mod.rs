@@ -155,16 +155,19 @@ pub(crate) struct HttpPublishArgs {
     #[arg(long, value_name = "KEY")]
     token: Option<String>,
     /// Connections that publish, each with one request under way
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     connections: u32,
     /// WebSockets that are subscribed to the topic
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=4096))]
     subscribers: u32,
     /// What is published to; a topic of nobody else's
     #[arg(long, value_name = "NAME", default_value = "load", value_parser = topic)]
     topic: String,
     /// Text in a message's data, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=32_768))]
     size: u32,
     /// Requests go out for so long before anything is measured
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
