@@ -402,8 +402,8 @@ def test_haproxy_sends_nobody_to_a_server_that_drains(tmp_path, file):
         proxy = HAProxy(tmp_path, one.port, file=tmp_path / file, admin=admin_port(one))
         with proxy:
             wait_for(lambda: states(control) == {"one": 2, "two": 2})
-            # Of several connections each server has some; one of them never answers a close.
-            raw = [upgraded(proxy.port) for _ in range(4)]
+            # Past the proxy, and it never answers a close: the server waits for it a while.
+            raw = upgraded(one.port, b"PROXY TCP4 127.0.0.2 127.0.0.1 1 2\r\n" if protocol else b"")
             assert probe(admin_port(one)) == 200
             one.signal()
             wait_for(lambda: states(control) == {"one": 0, "two": 2})
@@ -412,8 +412,7 @@ def test_haproxy_sends_nobody_to_a_server_that_drains(tmp_path, file):
             for user in late:
                 stack.enter_context(connect(proxy.url(user), legacy=False)).recv(timeout=SOON)
             assert late <= users(two)
-            for peer in raw:
-                peer.close()
+            raw.close()
 
 
 def wait_for(condition):
@@ -455,9 +454,10 @@ def users(server):
     return names
 
 
-def upgraded(port):
-    """A WebSocket that never says anything more, not even to a close."""
+def upgraded(port, before):
+    """A WebSocket that never says anything more, not even to a close. `before`: sent first."""
     peer = socket.create_connection(("127.0.0.1", port))
+    peer.sendall(before)
     head = f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     peer.sendall(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
     assert peer.recv(12) == b"HTTP/1.1 101"
