@@ -23,6 +23,8 @@ RESET = struct.pack("ii", 1, 0)
 ROOM = "archive"
 # What the room remembers, which those who do not read ask for: 50 messages of 8 KiB.
 MEMORIES, MEMORY_BYTES = 50, 8 * 1024
+# What the kernel takes for a peer that does not read is some megabytes; the rest is the server's to hold.
+ASKS = 20
 
 
 @dataclasses.dataclass
@@ -32,11 +34,11 @@ class Plan:
     fat_from: float
     crowd_from: float
     until: float
-    # How many of each kind of the fat there are, and how much each wants to hold.
+    # How many of each kind of the fat there are, and how much each uploads.
     uploaders: int
     readers: int
     fat_bytes: int
-    # How soon the fat ones hold all of it, if nobody stops them.
+    # In what time they send what they have to send, if nobody stops them.
     fat_s: float
     # Those of the crowd: attempts, how many a second, and what each sends of a message.
     crowd: int
@@ -136,7 +138,7 @@ def fatten(port: int, plan: Plan) -> list[Fat]:
     # All but the last byte of a message.
     upload = header(plan.fat_bytes) + bytes(plan.fat_bytes - 1)
     subscribe = frame({"type": "subscribe", "id": "0", "data": {"topic": ROOM}})
-    asks = subscribe + ask() * max(1, plan.fat_bytes // (MEMORIES * MEMORY_BYTES))
+    asks = subscribe + ask() * ASKS
     fat = [Fat(connect(port, f"up-{n}"), upload, plan.fat_s) for n in range(plan.uploaders)]
     return fat + [Fat(connect(port, f"deaf-{n}", SMALL_BUFFER_BYTES), asks, plan.fat_s) for n in range(plan.readers)]
 

@@ -22,10 +22,10 @@ from servers import ROOT, TARGET
 HELP = """\
 A server with a budget of 96 MiB, soft at 80 % and hard at 90 %. A calm room of 50 members hears 100
 messages a second from the first second to the last. From second 5 on 50 connections upload a message of
-1 MiB each that never ends, and 50 ask for 1 MiB of history each and read none of it: 100 MiB, if nobody
-stopped them. From second 20 on 1,500 others come, 100 a second, each with 15 KiB, which is too little to
-be stopped for. Who is not read from for 20 seconds (heartbeat.pong_wait) is closed with 1013. At second 40
-all that are left leave.
+1 MiB each that never ends, and 50 ask for more than 1 MiB of history each and read none of it: more than
+100 MiB, if nobody stopped them. From second 25 on 1,500 others come, 100 a second, each with 15 KiB at once,
+of which nothing is left to be stopped. Who is not read from for 20 seconds (heartbeat.pong_wait) is closed
+with 1013. At second 45 all that are left leave.
 
 Four times a second: the process's resident memory, what the server says that it holds and how short of
 it it is, what /readyz and a handshake are answered. With the calm room's latency this is written to
@@ -39,7 +39,7 @@ MIB = 1 << 20
 SAMPLE_S = 0.25
 WARM_UP_S, CALM_ROOM = 1, "calm"
 MEMBERS, PUBLISHERS, PER_S = 50, 2, 100
-TIMES_S = {"fat_from": 5, "crowd_from": 20, "until": 40}
+TIMES_S = {"fat_from": 5, "crowd_from": 25, "until": 45}
 DURATION_S = 60
 FILE = """
 [server]
@@ -153,7 +153,7 @@ def measure(binary: Path, limit_mib: int) -> dict:
             sampler.start()
             plan = Plan(
                 **{key: began + seconds for key, seconds in TIMES_S.items()},
-                uploaders=50, readers=50, fat_bytes=MIB, fat_s=10, crowd=1500, crowd_per_s=100,
+                uploaders=50, readers=50, fat_bytes=MIB, fat_s=20, crowd=1500, crowd_per_s=100,
                 crowd_bytes=15 * 1024,
             )  # fmt: skip
             clients = [sys.executable, Path(__file__).with_name("clients.py"), str(port)]
