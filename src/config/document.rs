@@ -131,7 +131,7 @@ What the plan of the protocol names and this version does not take:
 |---|---|
 | `server.io = \"epoll\"` | io_uring is the only way to the network; the value is refused by name |
 | `[broker]`: `kind`, `url`, `prefix`, `on_loss` | none: rooms and limits are those of one server |
-| `shutdown.pace` | clients are told by `retry_in_ms` to come back over a spread of time that follows their number |
+| `shutdown.pace` | `retry_in_ms` tells each client when to come back, at random within five seconds |
 | `shutdown.handover_socket` | none: a restart closes connections, and clients come back |
 | `slow_policy` of a namespace | `messaging.slow_policy`, which holds for all rooms |
 | `compression.server_no_context_takeover` | always so: an idle connection holds no window |
