@@ -177,6 +177,10 @@ pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::from_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
+/// Marks a response whose status is an error's and whose body says more than one: [`finish`] leaves it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnBody;
+
 /// The outermost layer: an identifier for each request, a time limit, and the body of every error.
 pub(super) async fn finish(
     Extract((clock, limit)): Extract<(Clock, Duration)>,
@@ -186,7 +190,8 @@ pub(super) async fn finish(
     let id = request_id(&request);
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| ApiError::timeout().into_response());
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if is_error && response.extensions().get::<OwnBody>().is_none() {
         response = with_body(response, &id, &clock);
     }
     response.headers_mut().insert(REQUEST_ID, id);

@@ -12,10 +12,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
+use super::error::OwnBody;
 use crate::ServerHandle;
 use crate::metrics::Pressure;
 use crate::realtime::Realtime;
@@ -128,12 +129,8 @@ impl IntoResponse for Health {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         };
-        (
-            status,
-            [(header::CACHE_CONTROL, "no-store")],
-            Json(self.body),
-        )
-            .into_response()
+        let fields = [(header::CACHE_CONTROL, "no-store")];
+        (status, fields, Extension(OwnBody), Json(self.body)).into_response()
     }
 }
 

@@ -46,6 +46,15 @@ struct Setup {
     jwks: Option<Arc<Jwks>>,
 }
 
+/// Other options of an [`Authenticator`], sound, and not yet in force: see [`Authenticator::prepare`].
+pub struct PreparedAuth(Arc<Setup>);
+
+impl fmt::Debug for PreparedAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedAuth").finish_non_exhaustive()
+    }
+}
+
 /// The keys that count at this moment.
 struct Keys {
     setup: Arc<Setup>,
@@ -170,12 +179,24 @@ impl Authenticator {
     ///
     /// Errors: [`AuthOptionsError`]; then all is as before.
     pub fn reload(&self, options: AuthOptions) -> Result<(), AuthOptionsError> {
+        self.prepare(options).map(|prepared| self.take(prepared))
+    }
+
+    /// Makes of other options what [`take`](Self::take) puts in force: the half of a
+    /// [`reload`](Self::reload) that can fail.
+    ///
+    /// Errors: as [`reload`](Self::reload).
+    pub fn prepare(&self, options: AuthOptions) -> Result<PreparedAuth, AuthOptionsError> {
         let before = self.0.setup.load_full();
         let setup = Setup::new(options, self.0.fetch.as_ref(), before.jwks.as_ref())?;
-        self.0.setup.store(Arc::new(setup));
+        Ok(PreparedAuth(Arc::new(setup)))
+    }
+
+    /// Puts in force what [`prepare`](Self::prepare) made.
+    pub fn take(&self, prepared: PreparedAuth) {
+        self.0.setup.store(prepared.0);
         self.0.tokens.clear();
         self.0.sessions.clear();
-        Ok(())
     }
 
     /// Fetches the key set, if there is one: at the start, and every

@@ -120,6 +120,25 @@ impl Rules {
     }
 }
 
+/// Options of a [`Gate`], sound, and not yet in force: see [`Gate::take`].
+#[derive(Debug)]
+pub struct PreparedGate {
+    rules: Rules,
+    addresses: AddressLimits,
+}
+
+impl PreparedGate {
+    /// Makes rules of options: the half of [`Gate::set`] that can fail.
+    ///
+    /// Errors: [`GateError`].
+    pub fn new(options: &GateOptions) -> Result<Self, GateError> {
+        Ok(Self {
+            rules: Rules::new(options)?,
+            addresses: options.addresses,
+        })
+    }
+}
+
 impl Default for Gate {
     /// Lets everybody in as a guest, from pages of the same origin.
     fn default() -> Self {
@@ -152,9 +171,13 @@ impl Gate {
     ///
     /// Errors: [`GateError`]; then all is as before.
     pub fn set(&self, options: &GateOptions) -> Result<(), GateError> {
-        self.rules.store(Arc::new(Rules::new(options)?));
-        self.addresses.set_limits(options.addresses);
-        Ok(())
+        PreparedGate::new(options).map(|prepared| self.take(prepared))
+    }
+
+    /// Puts options in force that were prepared before.
+    pub fn take(&self, prepared: PreparedGate) {
+        self.rules.store(Arc::new(prepared.rules));
+        self.addresses.set_limits(prepared.addresses);
     }
 
     /// Who is believed, and for how long.

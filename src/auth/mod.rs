@@ -33,11 +33,11 @@ mod stats;
 mod token;
 pub mod trust;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, PreparedAuth};
 pub use credentials::bearer;
 pub use error::AuthError;
 pub use fetch::{FETCHED_BODY_BYTES_MAX, Fetch, FetchError, Fetched};
-pub use gate::{Gate, GateError, GateOptions, OriginRequired, Visitor};
+pub use gate::{Gate, GateError, GateOptions, OriginRequired, PreparedGate, Visitor};
 pub use keyset::{KEYS_MAX, KeyPrint};
 pub use options::{
     Algorithm, AuthOptions, AuthOptionsError, KeyError, KeyOptions, Material, Mode,

@@ -1,5 +1,5 @@
-//! The files that a configuration names: are they there, and can they be understood? `config::load` reads
-//! nothing itself, so that this is looked at afterwards, by `check-config`, the start and a reload alike.
+//! The files that a configuration names: are they there, and can they be understood? The configuration
+//! itself is loaded without reading them; `check-config`, the start and a reload all look at them here.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Passes a configuration on, or tells everything that is wrong with the files that it names.
-pub(crate) fn checked(config: Config) -> Result<Config, Vec<Problem>> {
+/// Everything that is wrong with the files that a configuration names. What names none is not looked at.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut note = |key: String, result: Result<(), String>| {
         if let Err(message) = result {
@@ -24,8 +24,12 @@ pub(crate) fn checked(config: Config) -> Result<Config, Vec<Problem>> {
     };
     for (index, pair) in config.certificate.iter().enumerate() {
         let key = |name: &str| format!("tls.certificate[{index}].{name}");
-        note(key("certificate"), certificate(&pair.certificate));
-        note(key("key"), private_key(&pair.key));
+        if !pair.certificate.is_empty() {
+            note(key("certificate"), certificate(&pair.certificate));
+        }
+        if !pair.key.is_empty() {
+            note(key("key"), private_key(&pair.key));
+        }
     }
     let jwt = &config.jwt;
     if !jwt.secret_file.is_empty() {
@@ -44,11 +48,7 @@ pub(crate) fn checked(config: Config) -> Result<Config, Vec<Problem>> {
             note(format!("auth.key[{index}].public_key"), checked);
         }
     }
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
+    problems
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -151,8 +151,7 @@ mod tests {
     fn said(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        let problems = checked(config).err().unwrap_or_default();
-        problems.iter().map(Problem::to_string).collect()
+        problems(&config).iter().map(Problem::to_string).collect()
     }
 
     #[test]

@@ -10,8 +10,8 @@ use campanile::api::dashboard::DashboardOptions;
 use campanile::api::pairing::{OpenPairingsError, PairingBook};
 use campanile::api::{self, ApiOptions, State};
 use campanile::auth::keys::{ServerKeys, ServerKeysError};
-use campanile::auth::{AuthOptionsError, Authenticator, Fetch, Gate, GateError};
-use campanile::config::{self, Config, ProxyProtocol};
+use campanile::auth::{AuthOptionsError, Authenticator, Fetch, Gate, GateError, PreparedGate};
+use campanile::config::{self, Config, Problem, ProxyProtocol};
 use campanile::realtime::Realtime;
 use campanile::server::{Listen, MemoryOptions, MemoryUse};
 use campanile::store::Store;
@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::auth_options::{admin_keys, auth_options, gate_options, server_keys};
 use super::pairing_options::pairing_options;
-use super::reload::Apply;
+use super::reload::Part;
 
 /// Why the house cannot be built.
 #[derive(Debug, Error)]
@@ -40,6 +40,43 @@ pub(super) enum HouseError {
     Pairings(#[from] OpenPairingsError),
     #[error("no HTTP client for auth.jwt.jwks_url or auth.session_url: {0}")]
     Fetch(#[from] NoHttpClient),
+}
+
+/// Whether the gate, the keys of the API and the certificates can be made of a configuration; nothing is
+/// kept of them. Errors: all that fails, each named.
+pub(super) fn try_out(config: &Config) -> Result<(), Vec<Problem>> {
+    let gate = || -> Result<(), HouseError> {
+        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new()?);
+        let auth = auth_options(config).map_err(HouseError::File)?;
+        Gate::new(
+            Authenticator::new(auth, Some(fetch))?,
+            &gate_options(config),
+        )?;
+        Ok(())
+    };
+    let tls = || tls_options(config).map_or(Ok(()), |tls| tls.check());
+    let keys = server_keys(config).and_then(|_| admin_keys(config));
+    let tried = [
+        gate(),
+        keys.map(drop).map_err(HouseError::from),
+        tls().map_err(HouseError::from),
+    ];
+    let problem = |error: HouseError| Problem {
+        source: "start".into(),
+        line: None,
+        key: String::new(),
+        message: error.to_string(),
+    };
+    let failed: Vec<_> = tried
+        .into_iter()
+        .filter_map(Result::err)
+        .map(problem)
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed)
+    }
 }
 
 /// What stands around the realtime application.
@@ -163,29 +200,40 @@ impl House {
     }
 
     /// What is brought up to date when the configuration was loaded again.
-    pub(super) fn parts(&self) -> Vec<Apply> {
+    pub(super) fn parts(&self) -> Vec<Part> {
         let of_gate = self.gate.clone();
-        let gate: Apply = Box::new(move |config| {
-            let auth = auth_options(config)?;
-            let loaded = of_gate.authenticator().reload(auth);
-            loaded.map_err(|error| format!("{error} (auth)"))?;
-            let set = of_gate.set(&gate_options(config));
-            set.map_err(|error| format!("{error} (origin, limits)"))
+        let gate: Part = Box::new(move |config| {
+            let auth = of_gate.authenticator().prepare(auth_options(config)?);
+            let auth = auth.map_err(|error| HouseError::from(error).to_string())?;
+            let rules = PreparedGate::new(&gate_options(config));
+            let rules = rules.map_err(|error| HouseError::from(error).to_string())?;
+            let gate = of_gate.clone();
+            Ok(Box::new(move || {
+                gate.authenticator().take(auth);
+                gate.take(rules);
+            }))
         });
         let (public, admin) = (self.keys.clone(), self.admin_keys.clone());
-        let keys: Apply = Box::new(move |config| {
-            let failed = |error: ServerKeysError| format!("{error} (api.key)");
-            public.store(Arc::new(server_keys(config).map_err(failed)?));
-            if let (Some(admin), Some(keys)) = (&admin, admin_keys(config).map_err(failed)?) {
-                admin.store(Arc::new(keys));
-            }
-            Ok(())
+        let keys: Part = Box::new(move |config| {
+            let failed = |error| HouseError::from(error).to_string();
+            let keys = Arc::new(server_keys(config).map_err(failed)?);
+            let of_admin = admin_keys(config).map_err(failed)?;
+            let (public, admin) = (public.clone(), admin.clone());
+            Ok(Box::new(move || {
+                public.store(keys);
+                // Whether there is a token at all is settled at the start.
+                if let (Some(admin), Some(keys)) = (admin, of_admin) {
+                    admin.store(Arc::new(keys));
+                }
+            }))
         });
         let mut parts = vec![gate, keys];
         if let Some(acceptor) = self.acceptor.clone() {
             parts.push(Box::new(move |_| {
-                let loaded = acceptor.reload();
-                loaded.map_err(|error| format!("{error} (tls.certificate)"))
+                let loaded = acceptor.prepare();
+                let loaded = loaded.map_err(|error| HouseError::from(error).to_string())?;
+                let acceptor = acceptor.clone();
+                Ok(Box::new(move || acceptor.take(loaded)))
             }));
         }
         parts

@@ -25,7 +25,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use campanile::config::{self, Config, Origin, Problem};
+use campanile::config::{self, Config, Origin, Problem, Sources};
 use clap::{Args, Parser, Subcommand};
 
 /// The configuration or the use of the command line is wrong. clap uses the same code.
@@ -138,8 +138,13 @@ fn run_server(args: ServeArgs) -> ExitCode {
 
 /// Everything that `serve` goes by: at the start, and again at SIGHUP.
 fn load_config(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
-    let sources = sources::of_serve(args)?;
-    config::load(&sources).and_then(files::checked)
+    checked(&sources::of_serve(args)?)
+}
+
+/// Texts, the files that they name, and what is to be made of both.
+fn checked(sources: &Sources) -> Result<Config, Vec<Problem>> {
+    let config = config::load_and_check(sources, files::problems)?;
+    house::try_out(&config).map(|()| config)
 }
 
 /// The first lines of the log: where the configuration is from, and what is risky in it.
@@ -159,8 +164,7 @@ fn announce(config: &Config, origin: &Origin) {
 }
 
 fn check_config(args: &FileArgs) -> ExitCode {
-    let checked = sources::of_file(args).and_then(|sources| config::load(&sources));
-    match checked.and_then(files::checked) {
+    match sources::of_file(args).and_then(|sources| checked(&sources)) {
         Ok(config) => {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");

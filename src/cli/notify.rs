@@ -63,3 +63,46 @@ fn send(states: &[NotifyState<'_>]) {
         tracing::warn!(%error, "systemd cannot be told");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use campanile::Server;
+    use campanile::id::ShardId;
+    use campanile::realtime::RealtimeOptions;
+
+    use super::*;
+
+    #[test]
+    fn systemd_is_told_nothing_while_a_shard_hangs() {
+        let options = Arc::new(RealtimeOptions::default());
+        let server = Server::new(move |_| Realtime::new(Arc::clone(&options)))
+            .shards(2)
+            .listen("127.0.0.1:0");
+        let running = server.start().unwrap();
+        let handle = running.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            assert!(every_shard_answers(&handle).await);
+            let (free, held) = mpsc::channel::<()>();
+            // Until the sender is dropped.
+            let hangs = handle.ask(ShardId(1), move |_, _| held.recv().is_err());
+            let asked = async {
+                let answered = every_shard_answers(&handle);
+                let answered = tokio::time::timeout(Duration::from_millis(200), answered).await;
+                drop(free);
+                answered
+            };
+            let (hung, answered) = tokio::join!(hangs, asked);
+            assert_eq!(hung, Ok(Some(true)));
+            assert!(answered.is_err());
+            assert!(every_shard_answers(&handle).await);
+        });
+        handle.shutdown();
+        running.wait();
+    }
+}

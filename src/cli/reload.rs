@@ -17,9 +17,12 @@ const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// Reads the configuration as the start did.
 pub(crate) type Load = Box<dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync>;
 
-/// Brings a part of the process beside the shards up to date. The error says what is not, and that the
-/// old one of it holds.
-pub(crate) type Apply = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+/// Makes of a configuration what a part of the process beside the shards needs of it, and gives back what
+/// puts that in force, which cannot fail. The error says what is wrong; nothing has changed then.
+pub(crate) type Part = Box<dyn Fn(&Config) -> Result<PutInForce, String> + Send + Sync>;
+
+/// The second half of a [`Part`].
+pub(crate) type PutInForce = Box<dyn FnOnce() + Send>;
 
 /// What it takes to load a configuration again, and the one that is in force.
 pub(crate) struct Reloader {
@@ -27,18 +30,18 @@ pub(crate) struct Reloader {
     current: Config,
     handle: ServerHandle<Realtime>,
     has_store: bool,
-    parts: Vec<Apply>,
+    parts: Vec<Part>,
 }
 
 impl Reloader {
-    /// For a server that was started with `current`; `has_store`: its store is open. `parts` are called
-    /// with each configuration that was loaded, before the shards have it.
+    /// For a server that was started with `current`; `has_store`: its store is open. `parts` are all
+    /// made of each configuration that was loaded, before any of them or a shard has it.
     pub(crate) fn new(
         load: Load,
         current: Config,
         handle: ServerHandle<Realtime>,
         has_store: bool,
-        parts: Vec<Apply>,
+        parts: Vec<Part>,
     ) -> Self {
         Self {
             load,
@@ -63,27 +66,36 @@ impl Reloader {
                     "the configuration was not loaded again: the old one holds"
                 );
             }
-            Ok(reloaded) => self.put_in_force(reloaded).await,
+            Ok((reloaded, parts)) => self.put_in_force(reloaded, parts).await,
         }
         notify::ready();
     }
 
-    fn checked(&self) -> Result<Reloaded, Vec<Problem>> {
+    /// All that can fail, before anything changes.
+    fn checked(&self) -> Result<(Reloaded, Vec<PutInForce>), Vec<Problem>> {
         let reloaded = self.current.reload((self.load)()?)?;
         let persists = |namespace: &campanile::config::Namespace| namespace.persist;
         if !self.has_store && reloaded.config.namespace.iter().any(persists) {
-            return Err(vec![Problem {
-                source: "reload".into(),
-                line: None,
-                key: "namespace".into(),
-                message: "the first namespace that persists needs a restart, which opens the store"
-                    .into(),
-            }]);
+            let message =
+                "the first namespace that persists needs a restart, which opens the store";
+            return Err(vec![problem("namespace", message)]);
         }
-        Ok(reloaded)
+        // Also without a change: files that it names may have changed.
+        let (mut parts, mut problems) = (Vec::new(), Vec::new());
+        for part in &self.parts {
+            match part(&reloaded.config) {
+                Ok(part) => parts.push(part),
+                Err(message) => problems.push(problem("", message)),
+            }
+        }
+        if problems.is_empty() {
+            Ok((reloaded, parts))
+        } else {
+            Err(problems)
+        }
     }
 
-    async fn put_in_force(&mut self, reloaded: Reloaded) {
+    async fn put_in_force(&mut self, reloaded: Reloaded, parts: Vec<PutInForce>) {
         let Reloaded {
             config,
             changed,
@@ -92,11 +104,8 @@ impl Reloader {
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
-        // Also without a change: files that it names may have changed.
-        for apply in &self.parts {
-            if let Err(error) = apply(&config) {
-                tracing::error!("not loaded again: {error}");
-            }
+        for put_in_force in parts {
+            put_in_force();
         }
         let realtime = Arc::new(realtime_options(&config));
         while self
@@ -132,5 +141,14 @@ impl Reloader {
             [] => tracing::info!("configuration loaded again: nothing else has changed"),
             changed => tracing::info!("configuration loaded again: {}", changed.join(", ")),
         }
+    }
+}
+
+fn problem(key: &str, message: impl Into<String>) -> Problem {
+    Problem {
+        source: "reload".into(),
+        line: None,
+        key: key.into(),
+        message: message.into(),
     }
 }

@@ -122,6 +122,23 @@ change `at the next start`: those are named in the log and stay as they are. If 
 log lists it all and nothing changes.
 
 Secrets are shown nowhere: not in a problem, not in the log, and not by `default-config`.
+
+## Not there yet
+
+What the plan of the protocol names and this version does not take:
+
+| option | instead |
+|---|---|
+| `server.io = \"epoll\"` | io_uring is the only way to the network; the value is refused by name |
+| `[broker]`: `kind`, `url`, `prefix`, `on_loss` | none: rooms and limits are those of one server |
+| `shutdown.pace` | `retry_in_ms` tells each client when to come back, at random within five seconds |
+| `shutdown.handover_socket` | none: a restart closes connections, and clients come back |
+| `slow_policy` of a namespace | `messaging.slow_policy`, which holds for all rooms |
+| `compression.server_no_context_takeover` | always so: an idle connection holds no window |
+
+Two defaults are others than planned, so that a server without a file harms nobody: `server.listen` is
+loopback, and `auth.mode` is `\"optional\"`; an address that is not loopback is refused until it is settled
+who may come in. `server.admin_listen` and `auth.jwt.audience` are lists.
 ";
 
 /// What a section is without a file.

@@ -58,6 +58,16 @@ pub struct Flag {
 /// A contradiction is named at the place that set the first option concerned, and is not looked for
 /// among values that were refused.
 pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
+    load_and_check(sources, |_| Vec::new())
+}
+
+/// Does the same, and asks `check` for what is wrong beyond the texts, such as files that are not there:
+/// also where the texts are wrong, so that one look finds all of it. What it says of a section in which
+/// a value was refused is left out, since a default stands there.
+pub fn load_and_check(
+    sources: &Sources,
+    check: impl FnOnce(&Config) -> Vec<Problem>,
+) -> Result<Config, Vec<Problem>> {
     let mut loader = Loader::default();
     if let Some((name, text)) = &sources.file {
         loader.file(name, text);
@@ -80,7 +90,7 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
             place,
         );
     }
-    loader.finish()
+    loader.finish(check)
 }
 
 /// Where a value was written.
@@ -233,7 +243,10 @@ impl Loader {
         }
     }
 
-    fn finish(mut self) -> Result<Config, Vec<Problem>> {
+    fn finish(
+        mut self,
+        check: impl FnOnce(&Config) -> Vec<Problem>,
+    ) -> Result<Config, Vec<Problem>> {
         for found in contradictions(&self.config) {
             if found
                 .options
@@ -254,6 +267,18 @@ impl Loader {
             self.problems
                 .push(place.problem(found.options[0].clone(), found.message));
         }
+        let section = |option: &str| {
+            option
+                .rsplit_once('.')
+                .map(|(section, _)| section.to_owned())
+        };
+        let doubtful: BTreeSet<_> = self.refused.iter().map(|option| section(option)).collect();
+        let further = check(&self.config);
+        self.problems.extend(
+            further
+                .into_iter()
+                .filter(|problem| !doubtful.contains(&section(&problem.key))),
+        );
         if self.problems.is_empty() {
             Ok(self.config)
         } else {

@@ -42,7 +42,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use document::{default_toml, reference};
-pub use load::{Flag, Sources, load};
+pub use load::{Flag, Sources, load, load_and_check};
 pub use options::{
     AdminAccess, Api, ApiKey, Auth, AuthKey, Certificate, Compression, DEFAULT_ADMIN_PORT,
     DEFAULT_PORT, Delivery, Heartbeat, Jwt, Limits, Log, MESSAGE_BYTES_MAX, Messaging, Namespace,

@@ -28,6 +28,10 @@ pub struct Acceptor {
     config: ArcSwap<ServerConfig>,
 }
 
+/// Certificates that were read, and are not yet in force: see [`Acceptor::prepare`].
+#[derive(Debug)]
+pub struct PreparedTls(Arc<ServerConfig>);
+
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Acceptor({:?})", self.options)
@@ -55,14 +59,35 @@ impl Acceptor {
     ///
     /// Errors: as [`from_options`](Acceptor::from_options); what was loaded before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = configure(&self.options, &self.provider, &self.tickets)?;
-        self.config.store(Arc::new(config));
-        Ok(())
+        self.prepare().map(|prepared| self.take(prepared))
+    }
+
+    /// Reads the same files again for [`take`](Acceptor::take): the half of a
+    /// [`reload`](Acceptor::reload) that can fail.
+    ///
+    /// Errors: as [`from_options`](Acceptor::from_options).
+    pub fn prepare(&self) -> Result<PreparedTls, TlsError> {
+        configure(&self.options, &self.provider, &self.tickets)
+            .map(|config| PreparedTls(Arc::new(config)))
+    }
+
+    /// Has new sessions made from what [`prepare`](Acceptor::prepare) read.
+    pub fn take(&self, prepared: PreparedTls) {
+        self.config.store(prepared.0);
     }
 
     /// A session for a new connection, by the certificates of this moment.
     pub fn accept(&self) -> Session {
         Session::new(self.config.load_full())
+    }
+}
+
+impl TlsOptions {
+    /// Whether an [`Acceptor`] can be made of them. Nothing is logged.
+    ///
+    /// Errors: as [`Acceptor::from_options`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        Certificates::read(&self.certificates, &aws_lc_rs::default_provider()).map(drop)
     }
 }
 

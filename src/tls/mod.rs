@@ -24,7 +24,7 @@ mod validity;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use acceptor::Acceptor;
+pub use acceptor::{Acceptor, PreparedTls};
 pub use options::{CERTIFICATES_MAX, CertificateFiles, TlsError, TlsOptions, TlsVersion};
 pub use passage::{Passage, Passed, Refused};
 pub use proxy::{Header, PROXY_BYTES_MAX, ProxyError};

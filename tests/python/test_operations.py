@@ -1,15 +1,18 @@
 """What an operator does with a running server: SIGHUP, the admin listener, systemd, `campanile health`."""
 
+import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
 
 import pytest
-from conftest import BINARY, SOON, Server
+from conftest import BINARY, ROOT, SOON, Server
+from websockets.exceptions import InvalidStatus
 
 FILE = """
 [auth]
@@ -143,7 +146,7 @@ def test_connections_outlive_many_reloads(configured):
 
 
 def admin_url(server):
-    return re.search(r"admin listener: (http://\S+)", said(server, "admin listener: ")).group(1)
+    return re.search(r"dashboard: (http://\S+/)admin/", said(server, "dashboard: ")).group(1)
 
 
 def test_the_admin_listener_answers_beside_the_clients(configured):
@@ -228,3 +231,234 @@ def test_the_watchdog_is_not_told_while_nobody_set_one(tmp_path, monkeypatch):
     server.signal(signal.SIGHUP)
     assert "RELOADING" in manager.hears(), "nothing came in between"
     server.stop()
+
+
+KEYS = ROOT / "src/auth/tests/keys"
+GUARDED = """
+[auth]
+mode = "required"
+revalidate_interval = "1s"
+{keys}
+[origin]
+allowed = ["{origin}"]
+[limits]
+max_connections_per_address = {per_address}
+address_handshakes_per_second = {handshakes}
+address_handshake_burst = 1
+{more}
+"""
+SECRETS = {"a": "an old secret that is long enough for it", "b": "a new secret that is long enough for it"}
+
+
+def secret_keys(*names):
+    return "\n".join(f'[[auth.key]]\nid = "{name}"\nalgorithm = "HS256"\nsecret = "{SECRETS[name]}"' for name in names)
+
+
+def token(user, *arguments):
+    made = subprocess.run([BINARY, "gen-token", "--user", user, *arguments], capture_output=True, text=True, check=True)
+    return made.stdout.strip()
+
+
+def bearer(name):
+    """A token of "ann" that is signed with the secret of this name."""
+    return {"additional_headers": {"Authorization": f"Bearer {token('ann', '--secret', SECRETS[name], '--kid', name)}"}}
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """Starts a server that asks for tokens, on a file that `write` changes."""
+    file = tmp_path / "campanile.toml"
+    first = {"keys": secret_keys("a"), "origin": "https://one.example", "per_address": 0, "handshakes": 0, "more": ""}
+
+    def write(**changes):
+        file.write_text(GUARDED.format(**(first | changes)))
+
+    servers = []
+
+    def start(**changes):
+        write(**changes)
+        servers.append(Server(tmp_path / "server.log", {}, file))
+        servers[0].write, servers[0].file = write, file
+        return servers[0]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_keys_come_and_go_at_a_hangup(guarded):
+    server = guarded()
+    old = server.connect(**bearer("a"))
+    assert server.refusal(**bearer("b"))[0].status_code == 401
+    server.write(keys=secret_keys("b", "a"))
+    assert "auth.key" in reload(server)
+    server.connect(**bearer("b"))
+    server.connect(**bearer("a"))
+    old.lives()
+    server.write(keys=secret_keys("b"))
+    reload(server)
+    assert server.refusal(**bearer("a"))[0].status_code == 401
+    server.connect(**bearer("b"))
+    # Whoever came by a key that was withdrawn has to go when it is looked at again.
+    assert old.is_closed()[0] == 4401
+
+
+def stats(server, key):
+    """The status of a request that wants the scope `admin`."""
+    request = urllib.request.Request(f"{server.origin}/api/v1/stats", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=SOON) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_keys_of_servers_change_at_a_hangup(guarded):
+    def keys(**named):
+        return "".join(f'[[api.key]]\nname = "{n}"\nkey = "{key}"\nscopes = ["admin"]\n' for n, key in named.items())
+
+    old, new = "the-key-of-old-servers", "the-key-of-new-servers"
+    server = guarded(more=keys(old=old))
+    assert (stats(server, old), stats(server, new)) == (200, 401)
+    server.write(more=keys(old=old, new=new))
+    assert "api.key" in reload(server)
+    assert (stats(server, old), stats(server, new)) == (200, 200)
+    server.write(more=keys(new=new))
+    log = reload(server)
+    assert (stats(server, old), stats(server, new)) == (401, 200)
+    assert old not in log and new not in log
+
+
+def test_limits_of_addresses_change_at_a_hangup(guarded):
+    server = guarded(per_address=1)
+    first = server.connect(**bearer("a"))
+    response, body = server.refusal(**bearer("a"))
+    assert (response.status_code, body["code"]) == (429, "connection_limit")
+    server.write(per_address=2)
+    assert "limits.max_connections_per_address" in reload(server)
+    server.connect(**bearer("a"))
+    assert server.refusal(**bearer("a"))[1]["code"] == "connection_limit"
+    server.write(handshakes=1)
+    assert "limits.address_handshakes_per_second" in reload(server)
+    refusals = [answer for answer in (attempt(server) for _ in range(5)) if answer]
+    assert refusals and all(body["code"] == "rate_limited" for _, body in refusals)
+    assert all(int(response.headers["Retry-After"]) >= 1 for response, _ in refusals)
+    first.lives()
+
+
+def attempt(server):
+    """What refuses one more connection; `None` if it comes in."""
+    try:
+        server.connect(**bearer("a"))
+    except InvalidStatus as refused:
+        return refused.response, json.loads(refused.response.body)
+
+
+def test_a_key_file_that_went_missing_leaves_everything_as_it_was(guarded, tmp_path):
+    path = tmp_path / "key.pem"
+    path.write_text((KEYS / "ec-p256.pub.pem").read_text())
+    key = f'[[auth.key]]\nid = "e"\nalgorithm = "ES256"\npublic_key = "{path}"'
+    by_key = {"--key": KEYS / "ec-p256.pem", "--algorithm": "ES256", "--kid": "e"}
+    shown = {"Authorization": "Bearer " + token("ann", *(word for pair in by_key.items() for word in pair))}
+    server = guarded(keys=key)
+    server.connect(additional_headers=shown)
+    path.unlink()
+    server.write(keys=key + "\n" + secret_keys("b"), origin="https://two.example", per_address=1)
+    log = reload(server)
+    assert f"auth.key[0].public_key: {path}" in log and "the old one holds" in log
+    server.connect(additional_headers=shown, origin="https://one.example")
+    assert server.refusal(additional_headers=shown, origin="https://two.example")[0].status_code == 403
+    assert server.refusal(**bearer("b"))[0].status_code == 401
+    # Another key in the same file is another key.
+    path.write_text((KEYS / "ec-other.pub.pem").read_text())
+    assert "configuration loaded again" in reload(server)
+    assert server.refusal(additional_headers=shown, origin="https://two.example")[0].status_code == 401
+
+
+def certificate(folder, name):
+    """Makes `cert.pem` and `key.pem` in place of those before; the certificate."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*command, *files, "-subj", f"/CN={name}", "-days", "30"], capture_output=True, check=True)
+    return (folder / "cert.pem").read_text().strip()
+
+
+def test_certificates_change_at_a_hangup_together_with_their_keys(guarded, tmp_path):
+    first = certificate(tmp_path, "first.example")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    tls = f"""[tls]
+listen = ["127.0.0.1:{address[1]}"]
+reload_interval = "0s"
+[[tls.certificate]]
+certificate = "{tmp_path}/cert.pem"
+key = "{tmp_path}/key.pem"
+"""
+    server = guarded(more=tls)
+
+    def served():
+        return ssl.get_server_certificate(address, timeout=SOON).strip()
+
+    assert served() == first
+    key = (tmp_path / "key.pem").read_text()
+    second = certificate(tmp_path, "second.example")
+    assert served() == first, "files alone change nothing"
+    reload(server)
+    assert served() == second
+    # A key that is not the certificate's: nothing holds of all that has changed.
+    (tmp_path / "key.pem").write_text(key)
+    server.write(more=tls, origin="https://two.example")
+    log = reload(server)
+    assert "cannot be used with" in log and "the old one holds" in log
+    assert served() == second
+    assert server.refusal(origin="https://two.example", **bearer("a"))[0].status_code == 403
+    checked = subprocess.run([BINARY, "check-config", "-c", server.file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 2 and "cannot be used with" in checked.stderr
+
+
+TEN_PROBLEMS = """
+[server]
+shards = "many"
+shard = 2
+[auth]
+mode = "requird"
+[auth.jwt]
+secret = "short"
+[[auth.key]]
+id = "x"
+algorithm = "ES256"
+public_key = "/none/key.pem"
+[origin]
+allowed = ["nowhere"]
+[[tls.certificate]]
+certificate = "/none/cert.pem"
+key = "/none/key.pem"
+[[namespace]]
+[[namespace]]
+pattern = "team:*"
+[[api.key]]
+name = "a"
+key = "the same key for both"
+[[api.key]]
+name = "b"
+key = "the same key for both"
+[limitz]
+burst = 3
+"""
+
+
+def test_check_config_finds_ten_problems_of_every_kind_at_once(tmp_path):
+    file = tmp_path / "campanile.toml"
+    file.write_text(TEN_PROBLEMS)
+    command = [BINARY, "check-config", "-c", file]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=SOON, check=False)
+    assert (checked.returncode, checked.stdout) == (2, "")
+    lines = checked.stderr.splitlines()
+    for named in [
+        "server.shards: expected", "server.shard: unknown option", "auth.mode: expected", "auth.jwt.secret: expected",
+        "auth.key[0].public_key: /none/key.pem", "origin.allowed: expected", "tls.certificate[0].certificate: /none",
+        "tls.certificate[0].key: /none", "never holds", "api.key[1].key", "limitz: unknown section",
+    ]:  # fmt: skip
+        assert sum(named in line for line in lines) == 1, (named, lines)
+    assert "short" not in checked.stderr and "the same key for both" not in checked.stderr

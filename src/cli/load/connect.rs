@@ -34,6 +34,7 @@ pub(crate) fn run(args: &ConnectArgs, common: &Common, report: &mut Report) -> R
         messages: args.exchange.then_some(args.connections as u64),
         connections: args.connections,
         total_order: false,
+        is_greeted: args.greeted,
     };
     let bytes = common.payload_bytes(64);
     let payloads = Arc::new(Payloads::new(bytes));

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &EchoArgs, common: &Common, report: &mut Report) -> Resu
         messages: args.pace.messages,
         connections: args.connections,
         total_order: false,
+        is_greeted: false,
     };
     let bytes = common.payload_bytes(64);
     let payloads = Arc::new(Payloads::new(bytes));

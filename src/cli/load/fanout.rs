@@ -30,6 +30,7 @@ pub(crate) fn run(args: &FanoutArgs, common: &Common, report: &mut Report) -> Re
         messages: args.pace.messages,
         connections: subscribers,
         total_order: args.total_order,
+        is_greeted: false,
     };
     let bytes = common.payload_bytes(64);
     let payloads = Arc::new(Payloads::new(bytes));

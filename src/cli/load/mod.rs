@@ -103,6 +103,9 @@ pub(crate) struct ConnectArgs {
     /// Opened and closed again before anything is measured
     #[arg(long, value_name = "N", default_value_t = 0)]
     warm_connections: usize,
+    /// The server says something by itself, in JSON: it is read and not looked at
+    #[arg(long)]
+    greeted: bool,
     /// Then each sends one message to an echo server, and all are idle again
     #[arg(long, conflicts_with_all = ["broadcasts", "directs"])]
     exchange: bool,

@@ -38,6 +38,8 @@ pub(crate) struct Style {
     pub(crate) messages: Option<u64>,
     pub(crate) connections: usize,
     pub(crate) total_order: bool,
+    /// The server says something by itself, in JSON, which is not looked at.
+    pub(crate) is_greeted: bool,
 }
 
 impl Style {
@@ -306,6 +308,9 @@ impl Mode for Relay {
     fn text(&mut self, core: &mut Core, slot: Slot, text: &[u8]) -> Result<(), Fault> {
         if text.first() == Some(&b'@') {
             return self.direct(core, slot, text);
+        }
+        if self.style.is_greeted && text.first() == Some(&b'{') {
+            return Ok(());
         }
         let client = core.share.client(slot);
         let stamp = self.payloads.read(text, EVERYBODY);
