@@ -66,6 +66,7 @@ pub struct Refusal {
     error: Cow<'static, str>,
     details: serde_json::Value,
     fields: Fields,
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
@@ -81,7 +82,15 @@ impl Refusal {
             error: error.into(),
             details: serde_json::Value::Object(serde_json::Map::new()),
             fields: Fields::default(),
+            reason: None,
         }
+    }
+
+    /// Says more exactly why, for logs: the client is not told.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// Adds a member to `details`.
@@ -108,6 +117,11 @@ impl Refusal {
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// Why, in a word for logs; the code if nobody has said it more exactly.
+    pub fn reason(&self) -> &str {
+        self.reason.unwrap_or(&self.code)
     }
 
     /// The sentence for people.

@@ -177,7 +177,8 @@ section! {
         /// The key itself.
         key: Secret = Secret::default(), BEARER;
         /// What it may do. "publish": publish, broadcast, send to users. "users": see and disconnect them.
-        /// "rooms": make, change and remove rooms. "admin": all that, and the rest.
+        /// "rooms": make, change and remove rooms. "admin": revoke tokens, and
+        /// what only operators see. No scope stands for another: name each that it needs.
         scopes: Vec<Scope> = vec![Scope::Publish], Choices::<Scope>::new();
     }
 }
