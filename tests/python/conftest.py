@@ -240,13 +240,13 @@ def start(tmp_path):
     """Starts servers with options and configuration files of the test's own; all end with it."""
     with ExitStack() as servers:
 
-        def start(options=(), config=None):
+        def start(options=(), config=None, admin=""):
             number = len(list(tmp_path.glob("*.log")))
             file = None
             if config is not None:
                 file = tmp_path / f"campanile-{number}.toml"
                 file.write_text(config.replace("{folder}", str(tmp_path)))
-            server = Server(tmp_path / f"server-{number}.log", dict(options), file)
+            server = Server(tmp_path / f"server-{number}.log", dict(options), file, admin)
             server.file = file
             servers.callback(server.stop)
             return server
