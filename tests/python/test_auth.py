@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BINARY, SOON
+from conftest import BINARY, ROOT, SOON
 from test_operations import reload
 from tokens import ALGORITHMS, KEYS, PAIRS, SECRET, forge, jwk, options, private, public, tampered, times
 from tokens import sign as sign_claims
@@ -358,9 +358,10 @@ def cookie(server, value):
 def test_req_4_1_a_session_is_asked_about_before_the_upgrade(session_server):
     server, web = session_server(), session_server.web
     good = cookie(server, "better-auth.session_token=abc")
-    client = lets_in(server, good)
+    client = server.join(**good)
+    assert client.user == "ann"
     assert web.asked[0]["Cookie"] == "better-auth.session_token=abc"
-    client.send({"type": "announcement", "data": {"message": "noon"}})
+    client.send({"type": "announcement", "message": "noon"})
     client.until("announcement")
     refused(server, cookie(server, "better-auth.session_token=other"))
     refused(server, cookie(server, "theme=dark"))
@@ -450,3 +451,23 @@ def test_a_token_of_a_private_key_is_checked_by_the_public_one(algorithm):
     checked = campanile("check-token", expired, *by)
     assert (checked.returncode, "(expired)" in checked.stderr) == (1, True)
     assert campanile("check-token", expired).returncode == 2, "no key is named"
+
+
+def test_the_commands_in_the_documents_do_what_they_say(tmp_path):
+    section = (ROOT / "docs/SECURITY.md").read_text().split("### To make and check a token\n")[1].split("\n#")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "campanile.toml").write_text(f'[auth.jwt]\nsecret = "{SECRET}"\nissuer = "me"\n')
+    path = f"{Path(BINARY).parent}:{os.environ['PATH']}"
+    for block in blocks:
+        ran = subprocess.run(
+            ["sh", "-e", "-c", block],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=2 * SOON,
+        )
+        assert ran.returncode == 0, ran.stderr
+        checks = block.count("check-token")
+        assert ran.stdout.count("user     ann\n") == checks, ran.stdout
