@@ -1,11 +1,12 @@
 """Who comes in by a token, and who does not: every place where a token can stand, every kind of key, every
 way in which a token can be bad; keys that come from a URL, and sessions."""
 
-import json
+import os
+import re
 import signal
-import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import BINARY, ROOT, SOON

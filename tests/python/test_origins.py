@@ -369,11 +369,11 @@ def test_limits_are_told_of(watched):
 
     rate = {"LIMITS__ADDRESS_HANDSHAKES_PER_SECOND": 1, "LIMITS__ADDRESS_HANDSHAKE_BURST": 1}
     server = watched(TRUST | rate)
-    assert any([entered(server) for _ in range(12)])
+    assert any(entered(server) for _ in range(12))
     server.told("limit", "address_rate", **HERE)
 
     server = watched(TRUST | {"LIMITS__HANDSHAKES_PER_SECOND": 1})
-    assert any([entered(server) for _ in range(12)])
+    assert any(entered(server) for _ in range(12))
     server.told("limit", "handshakes", **HERE)
 
 
