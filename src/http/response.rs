@@ -58,13 +58,16 @@ impl Fields {
     }
 }
 
+/// What an error says besides, by name.
+type Details = serde_json::Map<String, serde_json::Value>;
+
 /// An HTTP answer that refuses, after which the connection is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
     error: Cow<'static, str>,
-    details: serde_json::Value,
+    details: Details,
     fields: Fields,
     reason: Option<&'static str>,
 }
@@ -80,7 +83,7 @@ impl Refusal {
             status,
             code: code.into(),
             error: error.into(),
-            details: serde_json::Value::Object(serde_json::Map::new()),
+            details: Details::new(),
             fields: Fields::default(),
             reason: None,
         }
@@ -96,7 +99,7 @@ impl Refusal {
     /// Adds a member to `details`.
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.details[name] = value.into();
+        self.details.insert(name.into(), value.into());
         self
     }
 
@@ -171,7 +174,7 @@ struct Body<'a> {
     error: &'a str,
     code: &'a str,
     status: u16,
-    details: &'a serde_json::Value,
+    details: &'a Details,
     request_id: &'a str,
     timestamp: &'a str,
 }
