@@ -182,7 +182,8 @@ def test_a_cookie_counts_only_with_an_origin(start):
 
 
 def test_what_a_token_says_is_who_somebody_is(start):
-    server = start(REQUIRED | options("HS256") | {"AUTH__JWT__USER_ID_CLAIM": "uid", "AUTH__JWT__ROLES_CLAIM": "scope"})
+    claims = {"AUTH__JWT__USER_ID_CLAIM": "uid", "AUTH__JWT__ROLES_CLAIM": "scope"}
+    server = start(REQUIRED | options("HS256") | claims)
     token = sign(uid=42, sub="somebody else", scope="admin editor")
     arguments = presented(server, "header", token)
     arguments["query"] = {"user_id": "root", "roles": "root"}
@@ -424,7 +425,8 @@ def campanile(*arguments, stdin=None):
 def test_a_token_of_the_command_line_opens_the_server(start, tmp_path):
     secret, file = tmp_path / "secret.txt", tmp_path / "campanile.toml"
     secret.write_text(SECRET + "\n")
-    file.write_text(f'[auth]\nmode = "required"\n[auth.jwt]\nsecret_file = "{secret}"\nissuer = "me"\naudience = ["chat"]\n')
+    jwt = f'secret_file = "{secret}"\nissuer = "me"\naudience = ["chat"]\n'
+    file.write_text(f'[auth]\nmode = "required"\n[auth.jwt]\n{jwt}')
     server = start(config=file.read_text())
     made = campanile("gen-token", "--config", file, "--user", "ann", "--roles", "admin,editor", "--expires", "1h")
     assert (made.returncode, made.stderr) == (0, "")
@@ -443,7 +445,8 @@ def test_a_token_of_the_command_line_opens_the_server(start, tmp_path):
 @pytest.mark.parametrize("algorithm", PAIRS)
 def test_a_token_of_a_private_key_is_checked_by_the_public_one(algorithm):
     name = PAIRS[algorithm][0]
-    made = campanile("gen-token", "-u", "ann", "--key", KEYS / f"{name}.pem", "--algorithm", algorithm, "--kid", "k1")
+    key = ["--key", KEYS / f"{name}.pem", "--algorithm", algorithm, "--kid", "k1"]
+    made = campanile("gen-token", "-u", "ann", *key)
     assert made.returncode == 0, made.stderr
     by = ["--key", KEYS / f"{name}.pub.pem", "--algorithm", algorithm]
     checked = campanile("check-token", made.stdout.strip(), *by, "--kid", "k1")
