@@ -1,12 +1,19 @@
-//! What it costs to say who somebody is: a token of each kind, verified and known from before, and a
-//! whole request.
+//! What it costs to say who somebody is: a token of each kind, verified and known from before; a whole
+//! request; and all that the gate does for a handshake.
+//!
+//! `cargo bench --bench auth`, or one group of it: `cargo bench --bench auth -- auth/handshake`. In
+//! `auth/handshake`, `new` has a token that was not seen before, `known` one that was.
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 
+use campanile::auth::addresses::AddressLimits;
 use campanile::auth::{
-    Algorithm, AuthOptions, Authenticator, KeyOptions, Material, Mode, TokenOptions,
+    Algorithm, AuthOptions, Authenticator, Gate, GateOptions, KeyOptions, Material, Mode,
+    TokenOptions,
 };
 use campanile::http;
+use campanile::time::Now;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
@@ -138,5 +145,69 @@ fn identify(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, verify, identify);
+/// All that stands between a request's bytes and its user: parsing, the client's address behind a proxy and
+/// its count, the page's origin, the token.
+fn pass(gate: &Gate, text: &[u8], peer: SocketAddr, now: Now) -> bool {
+    let head = http::parse(text);
+    let head = head.expect("it is a request").expect("it is whole");
+    let visitor = gate.visitor(peer, true, &head);
+    let Ok(_permit) = gate.enter(visitor.address, now) else {
+        return false;
+    };
+    gate.check_origin(&head, &visitor, true).is_ok()
+        && gate
+            .authenticator()
+            .identify(&head, now.unix_ms / 1000)
+            .is_ok()
+}
+
+fn handshake(c: &mut Criterion) {
+    let mut group = c.benchmark_group("auth/handshake");
+    group.throughput(Throughput::Elements(1));
+    let peer = SocketAddr::from(([10, 0, 0, 1], 50_000));
+    let now = Now {
+        monotonic_ms: 1_000_000,
+        unix_ms: NOW_S * 1000,
+    };
+    for (algorithm, private, public) in pairs() {
+        let options = options(algorithm, public);
+        let auth = Authenticator::new(options.clone(), None).expect("the options are sound");
+        let gate = Gate::new(auth, &gate_options()).expect("the options are sound");
+        let text = format!(
+            "GET /ws/lobby HTTP/1.1\r\nhost: chat.example\r\nupgrade: websocket\r\n\
+             connection: Upgrade\r\norigin: https://chat.example\r\nx-forwarded-for: 203.0.113.7\r\n\
+             x-forwarded-proto: https\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer {}\r\n\r\n",
+            token(algorithm, &private)
+        );
+        assert!(pass(&gate, text.as_bytes(), peer, now));
+        group.bench_function(format!("new/{algorithm:?}"), |b| {
+            // To load the options again is to forget the tokens, and is not timed.
+            let reload = || {
+                let loaded = gate.authenticator().reload(options.clone());
+                loaded.expect("as before");
+            };
+            let pass = |()| pass(&gate, black_box(text.as_bytes()), peer, now);
+            b.iter_batched(reload, pass, criterion::BatchSize::PerIteration);
+        });
+        group.bench_function(format!("known/{algorithm:?}"), |b| {
+            b.iter(|| pass(&gate, black_box(text.as_bytes()), peer, now));
+        });
+    }
+    group.finish();
+}
+
+/// Behind a proxy, with places of addresses counted.
+fn gate_options() -> GateOptions {
+    GateOptions {
+        trusted_proxies: vec!["10.0.0.0/8".into()],
+        addresses: AddressLimits {
+            connections_max: 1000,
+            ..AddressLimits::default()
+        },
+        ..GateOptions::default()
+    }
+}
+
+criterion_group!(benches, verify, identify, handshake);
 criterion_main!(benches);

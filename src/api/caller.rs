@@ -127,6 +127,12 @@ impl<'r> Arrival<'r> {
         Some(self.0.address).filter(|address| !address.is_unspecified())
     }
 
+    /// Whether the client is on this machine, as far as is known, and means it by name: the name alone
+    /// anybody can write.
+    fn is_of_this_machine(&self) -> bool {
+        self.names_loopback() && self.address().is_none_or(|address| address.is_loopback())
+    }
+
     /// Whether the client has named this machine by a name that no other machine can take: what a page
     /// that has its own name lead here (DNS rebinding) does not do.
     fn names_loopback(&self) -> bool {
@@ -226,7 +232,7 @@ async fn identify(
     if let Some(key) = shown.and_then(|shown| state.keys.load().find(shown)) {
         return Ok(Caller::Server(key));
     }
-    let is_developer = state.options.development && arrival.names_loopback();
+    let is_developer = state.options.development && arrival.is_of_this_machine();
     let verdict = match state.gate.authenticator().identify(parts, state.now_s()) {
         // What was shown must be valid wherever there is something to hold it against.
         Ok(Verdict::Guest) if shown.is_some() => Err(AuthError::UnknownKey),
@@ -273,6 +279,22 @@ mod tests {
             scheme: "http",
             host: host.into(),
         })
+    }
+
+    #[test]
+    fn the_name_of_this_machine_is_not_enough_from_another() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("0.0.0.0", true),
+            ("192.0.2.1", false),
+            ("10.0.0.1", false),
+        ] {
+            let mut arrival = arrival("localhost:8080");
+            arrival.0.address = address.parse().unwrap();
+            assert_eq!(arrival.is_of_this_machine(), expected, "{address}");
+        }
+        assert!(!arrival("rebound.example").is_of_this_machine());
     }
 
     #[test]

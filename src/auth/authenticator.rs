@@ -19,6 +19,7 @@ use super::revocation::{Revocation, Revocations};
 use super::session::{SessionServer, Sessions};
 use super::stats::{AuthStats, Counters};
 use super::{Identity, Pending, Proof, TokenHash, Verdict, token, trust};
+use crate::who::Roles;
 
 /// Tokens that are surely remembered once they were verified.
 const CACHED_TOKENS: usize = 32_768;
@@ -133,6 +134,16 @@ impl Authenticator {
         self.0
             .identify(request, now_s)
             .map_err(|error| self.0.counters.refuse(error))
+    }
+
+    /// The roles of a guest: in trust mode those that its request names, else none.
+    ///
+    /// Errors: [`AuthError::InvalidRoles`]; [`AuthError::Request`] if the list stands twice.
+    pub fn guest_roles(&self, request: &impl Presented) -> Result<Roles, AuthError> {
+        match self.mode() {
+            Mode::Trust => trust::roles(request),
+            Mode::Required | Mode::FirstMessage | Mode::Optional => Ok(Roles::default()),
+        }
     }
 
     /// Says whose a token is that came in a message: [`Verdict::Known`] or [`Verdict::Later`].

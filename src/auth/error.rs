@@ -186,7 +186,7 @@ impl From<AuthError> for Refusal {
                 .expect("name and value are our own")
         };
         let bad_request = || Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
-        match error {
+        let refusal = match error {
             AuthError::Request(bad) => bad.into(),
             AuthError::InvalidUserId => bad_request().detail("limit", USER_ID_BYTES_MAX),
             AuthError::InvalidRoles => bad_request()
@@ -202,7 +202,8 @@ impl From<AuthError> for Refusal {
                 "www-authenticate",
                 error.challenge(),
             ),
-        }
+        };
+        refusal.because(error.reason())
     }
 }
 

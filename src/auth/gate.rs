@@ -222,11 +222,10 @@ impl Gate {
     /// Errors: 503 `unavailable` where all together are too many; 429 `rate_limited` with
     /// `Retry-After`, or `connection_limit`.
     pub fn enter(&self, address: IpAddr, now: Now) -> Result<Option<Permit>, Refusal> {
+        // First its own share: what one address is refused is not taken from the others.
+        let permit = self.addresses.enter(address, now).map_err(too_many)?;
         self.take_handshake(now)?;
-        match self.addresses.enter(address, now) {
-            Ok(permit) => Ok(permit.is_counted().then_some(permit)),
-            Err(error) => Err(too_many(error)),
-        }
+        Ok(permit.is_counted().then_some(permit))
     }
 
     /// Takes one of the process's handshakes, by the generic cell rate algorithm with a second's worth at
@@ -248,6 +247,7 @@ impl Gate {
         taken.map(drop).map_err(|_| {
             let error = "too many handshakes at the moment";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
+                .because("handshakes")
                 .header("retry-after", "1")
                 .expect("a plain header field")
         })
@@ -299,11 +299,14 @@ impl Gate {
 }
 
 fn too_many(error: AddressError) -> Refusal {
-    let (code, retry_after_ms) = match error {
-        AddressError::Rate { retry_after_ms } => ("rate_limited", Some(retry_after_ms)),
-        AddressError::Connections => ("connection_limit", None),
+    let (code, reason, retry_after_ms) = match error {
+        AddressError::Rate { retry_after_ms } => {
+            ("rate_limited", "address_rate", Some(retry_after_ms))
+        }
+        AddressError::Connections => ("connection_limit", "address_connections", None),
     };
     let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, code, error.to_string());
+    let refusal = refusal.because(reason);
     let Some(wait) = retry_after_ms else {
         return refusal;
     };
@@ -312,4 +315,95 @@ fn too_many(error: AddressError) -> Refusal {
         .detail("retry_after_ms", wait)
         .header("retry-after", &seconds)
         .expect("a number is a plain header field")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn at(monotonic_ms: u64) -> Now {
+        Now {
+            monotonic_ms,
+            unix_ms: monotonic_ms,
+        }
+    }
+
+    fn gate(handshakes_per_second: u32, addresses: AddressLimits) -> Gate {
+        let options = GateOptions {
+            handshakes_per_second,
+            addresses,
+            ..GateOptions::default()
+        };
+        Gate::new(Authenticator::guests(), &options).unwrap()
+    }
+
+    fn passed(gate: &Gate, count: usize, now: Now) -> usize {
+        let taken = (0..count).map(|_| gate.take_handshake(now));
+        taken.filter(Result::is_ok).count()
+    }
+
+    #[test]
+    fn a_second_has_so_many_handshakes_and_no_more() {
+        let gate = gate(4, AddressLimits::default());
+        assert_eq!(passed(&gate, 10, at(0)), 4, "a second's worth at once");
+        assert_eq!(passed(&gate, 10, at(249)), 0);
+        assert_eq!(passed(&gate, 10, at(250)), 1);
+        assert_eq!(passed(&gate, 10, at(1000)), 3);
+        // Long quiet saves no more than a second's worth.
+        assert_eq!(passed(&gate, 10, at(3_600_000)), 4);
+        let refusal = gate.take_handshake(at(3_600_000)).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            (refusal.code(), refusal.reason()),
+            ("unavailable", "handshakes")
+        );
+        let (name, value) = refusal.fields().next().unwrap();
+        assert_eq!(
+            (name.as_str(), value.as_bytes()),
+            ("retry-after", &b"1"[..])
+        );
+    }
+
+    #[test]
+    fn no_limit_lets_all_pass_and_a_limit_can_be_set_later() {
+        let gate = gate(0, AddressLimits::default());
+        assert_eq!(passed(&gate, 1000, at(0)), 1000);
+        let options = GateOptions {
+            handshakes_per_second: 1,
+            ..GateOptions::default()
+        };
+        gate.set(&options).unwrap();
+        assert_eq!(passed(&gate, 10, at(0)), 1);
+    }
+
+    #[test]
+    fn what_one_address_is_refused_is_not_taken_from_the_others() {
+        let one_each = AddressLimits {
+            handshakes_per_second: 1,
+            burst: 1,
+            ..AddressLimits::default()
+        };
+        let gate = gate(2, one_each);
+        assert!(gate.enter(ANN, at(0)).is_ok());
+        for _ in 0..10 {
+            let refusal = gate.enter(ANN, at(0)).unwrap_err();
+            assert_eq!(refusal.reason(), "address_rate");
+        }
+        assert!(gate.enter(BOB, at(0)).is_ok());
+    }
+
+    #[test]
+    fn a_handshake_too_many_gives_its_place_at_the_address_back() {
+        let one_place = AddressLimits {
+            connections_max: 1,
+            ..AddressLimits::default()
+        };
+        let gate = gate(1, one_place);
+        drop(gate.enter(ANN, at(0)).unwrap().expect("it is counted"));
+        assert_eq!(gate.enter(ANN, at(0)).unwrap_err().reason(), "handshakes");
+        assert!(gate.enter(ANN, at(1000)).is_ok());
+    }
 }

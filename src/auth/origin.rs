@@ -62,7 +62,11 @@ pub enum OriginError {
 impl From<OriginError> for Refusal {
     /// 403 `forbidden`.
     fn from(error: OriginError) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+        let reason = match error {
+            OriginError::Missing => "no_origin",
+            OriginError::NotAllowed => "origin",
+        };
+        Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string()).because(reason)
     }
 }
 

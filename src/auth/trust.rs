@@ -6,7 +6,7 @@ use super::{Identity, Proof};
 use crate::id::UserId;
 use crate::who::Roles;
 
-/// The user and the roles that a request names; `None`: a guest, who has no roles that count.
+/// The user and the roles that a request names; `None`: a guest, whose roles are asked for by themselves.
 ///
 /// Errors: those of [`user`] and [`roles`].
 pub(super) fn identity(

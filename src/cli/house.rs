@@ -276,14 +276,20 @@ fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
     paths.map(time).collect()
 }
 
-/// The HTTP API. `development`: who shows no credentials on loopback may do all.
+/// The HTTP API. `development`: who shows no credentials on loopback may do all, unless credentials are
+/// demanded of everybody.
 fn api_options(config: &Config, development: bool) -> ApiOptions {
     let api = &config.api;
+    // Who sets up authentication by variables alone means it for the API, too.
+    let is_demanded = matches!(
+        config.auth.mode,
+        config::AuthMode::Required | config::AuthMode::FirstMessage
+    );
     ApiOptions {
         body_bytes_max: api.max_body_size,
         idempotency_window: api.idempotency_window,
         requests_per_second: api.requests_per_second,
-        development,
+        development: development && !is_demanded,
         ..ApiOptions::default()
     }
 }

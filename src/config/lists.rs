@@ -13,7 +13,7 @@ const PEOPLE_MAX: usize = 32;
 const TEXTS_MAX: usize = 64;
 
 /// Origins of web pages (RFC 6454): `scheme://host[:port]`, `scheme://*.domain[:port]`,
-/// `same-origin` or `*`.
+/// `same-origin`, `null` or `*`.
 pub(super) struct OriginList;
 
 fn is_origin(text: &str) -> bool {
@@ -23,7 +23,7 @@ fn is_origin(text: &str) -> bool {
             && !authority.is_empty()
             && !authority.contains(|c: char| "/?#@*".contains(c) || !c.is_ascii_graphic())
     });
-    exact || text == "same-origin" || text == "*"
+    exact || ["same-origin", "null", "*"].contains(&text)
 }
 
 impl Kind for OriginList {
@@ -39,7 +39,7 @@ impl Kind for OriginList {
 
     fn expected(&self) -> String {
         format!(
-            "1..={ORIGINS_MAX} of \"same-origin\", \"*\" or an origin such as \"https://example.com\""
+            "1..={ORIGINS_MAX} of \"same-origin\", \"null\", \"*\" or an origin such as \"https://example.com\""
         )
     }
 
@@ -183,6 +183,7 @@ mod tests {
         for (text, good) in [
             ("same-origin", true),
             ("*", true),
+            ("null", true),
             ("https://example.com", true),
             ("http://[::1]:3000", true),
             ("tauri://localhost", true),

@@ -58,14 +58,18 @@ impl Fields {
     }
 }
 
+/// What an error says besides, by name.
+type Details = serde_json::Map<String, serde_json::Value>;
+
 /// An HTTP answer that refuses, after which the connection is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
     error: Cow<'static, str>,
-    details: serde_json::Value,
+    details: Details,
     fields: Fields,
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
@@ -79,15 +83,23 @@ impl Refusal {
             status,
             code: code.into(),
             error: error.into(),
-            details: serde_json::Value::Object(serde_json::Map::new()),
+            details: Details::new(),
             fields: Fields::default(),
+            reason: None,
         }
+    }
+
+    /// Says more exactly why, for logs: the client is not told.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// Adds a member to `details`.
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.details[name] = value.into();
+        self.details.insert(name.into(), value.into());
         self
     }
 
@@ -108,6 +120,11 @@ impl Refusal {
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// Why, in a word for logs; the code if nobody has said it more exactly.
+    pub fn reason(&self) -> &str {
+        self.reason.unwrap_or(&self.code)
     }
 
     /// The sentence for people.
@@ -157,7 +174,7 @@ struct Body<'a> {
     error: &'a str,
     code: &'a str,
     status: u16,
-    details: &'a serde_json::Value,
+    details: &'a Details,
     request_id: &'a str,
     timestamp: &'a str,
 }

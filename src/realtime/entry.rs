@@ -12,8 +12,8 @@ use super::session::{self, Session};
 use super::state::Desk;
 use super::{Realtime, upgrade};
 use crate::auth::addresses::Permit;
-use crate::auth::{AuthError, Identity, Verdict, Visitor};
-use crate::http::Refusal;
+use crate::auth::{AuthError, Authenticator, Identity, Verdict, Visitor};
+use crate::http::{Head, Refusal};
 use crate::security::{self, Event, Kind};
 use crate::shard::{self, Accept, Ask, Asked, Request, Upgrade};
 
@@ -33,13 +33,22 @@ impl Entry {
     fn of(self, identity: Identity) -> Result<Accept<Session>, Refusal> {
         if identity.is_from_cookie() && !self.has_origin {
             let error = "a request with a cookie must name its Origin";
-            return Err(Refusal::new(
-                http::StatusCode::FORBIDDEN,
-                "forbidden",
-                error,
-            ));
+            let refusal = Refusal::new(http::StatusCode::FORBIDDEN, "forbidden", error);
+            return Err(refusal.because("no_origin"));
         }
         Ok(known_as(self.accept, identity, self.now_s))
+    }
+
+    /// Lets a guest in, with the roles that it is believed to have.
+    ///
+    /// Errors: 400 for roles that are none.
+    fn of_guest(
+        mut self,
+        authenticator: &Authenticator,
+        head: &Head<'_>,
+    ) -> Result<Accept<Session>, Refusal> {
+        self.accept.data.roles = authenticator.guest_roles(head)?;
+        Ok(self.accept)
     }
 }
 
@@ -88,7 +97,7 @@ impl Desk {
         };
         Ok(match verdict {
             Verdict::Known(identity) => Upgrade::Accept(entry.of(identity)?),
-            Verdict::Guest => Upgrade::Accept(entry.accept),
+            Verdict::Guest => Upgrade::Accept(entry.of_guest(self.gate.authenticator(), head)?),
             Verdict::FirstMessage => Upgrade::Ask(Ask {
                 accept: entry.accept,
                 timeout: self.first_message_timeout(),
@@ -240,15 +249,17 @@ fn is_authentication(message: &Message<'_>) -> bool {
 
 /// Tells the security log of a refusal, if it is one that concerns it.
 fn report(address: IpAddr, refusal: &Refusal) {
-    let kind = match refusal.status().as_u16() {
-        401 => Kind::Refused,
-        403 => Kind::Forbidden,
-        429 => Kind::Limit,
+    let kind = match (refusal.status().as_u16(), refusal.reason()) {
+        (401, "revoked") => Kind::Revoked,
+        (401 | 403, _) => Kind::Refused,
+        (429, _) | (503, "handshakes") => Kind::Limit,
+        // Who came too late with its first message.
+        (408, _) => Kind::Refused,
         _ => return,
     };
     security::report(Event {
         kind,
-        reason: refusal.code(),
+        reason: refusal.reason(),
         address: Some(address),
         user: None,
         detail: refusal.text(),

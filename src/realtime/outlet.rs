@@ -12,6 +12,7 @@ use super::session;
 use super::state::Desk;
 use super::writing::{Audience, Written, text};
 use crate::id::{ConnectionId, UserId};
+use crate::security::{self, Event, Kind};
 use crate::shard::{Context, Format, Subscribed};
 
 /// The core below, and the desk beside: what is needed to tell somebody something.
@@ -166,7 +167,23 @@ impl Outlet<'_, '_> {
     /// Tells a connection that its message is refused, and counts it.
     pub(super) fn refuse(&mut self, asker: &Asker, rejection: &Rejection) {
         self.count(rejection);
+        if rejection.code() == ErrorCode::Forbidden && asker.outside.is_none() {
+            self.report_forbidden(asker);
+        }
         self.tell_error(asker, rejection);
+    }
+
+    /// Tells the security log of somebody who is known and has asked for what they may not. From where
+    /// is known on the connection's own shard alone.
+    fn report_forbidden(&mut self, asker: &Asker) {
+        let socket = self.context.socket(asker.connection);
+        security::report(Event {
+            kind: Kind::Forbidden,
+            reason: "not_allowed",
+            address: socket.map(|socket| socket.remote_address().ip()),
+            user: Some(&asker.user),
+            detail: &asker.message_type,
+        });
     }
 
     /// Answers a remote procedure call with its result, valid JSON.

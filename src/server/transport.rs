@@ -28,6 +28,7 @@ use hashbrown::HashMap;
 use crate::collections::BitSet;
 use crate::id::Slot;
 use crate::ring::{Batch, Ring, SEND_BYTES_MAX};
+use crate::security::{self, Event, Kind};
 use crate::shard::Sink;
 use crate::tls::{Passage, Passed, Refused, Session, SessionError};
 
@@ -259,8 +260,13 @@ impl Transports {
         let transport = self.get_mut(slot);
         match transport.map(|transport| &*transport.passage) {
             Some(Passage::Proxy { proxy, .. }) => {
-                let address = proxy.ip();
-                tracing::warn!(target: "campanile::security", %address, %refused, "a connection is cut");
+                security::report(Event {
+                    kind: Kind::Refused,
+                    reason: "proxy_header",
+                    address: Some(proxy.ip()),
+                    user: None,
+                    detail: &refused.to_string(),
+                });
             }
             _ => tracing::debug!(slot = slot.0, %refused, "a TLS session has failed"),
         }

@@ -16,6 +16,7 @@ use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::mesh::Endpoint;
 use crate::metrics::{Counters, Part};
 use crate::ring::{self, Batch, Completion, PreparedRing, Ring, RingFd};
+use crate::security;
 use crate::service::ServiceMail;
 use crate::shard::{App, Descriptor, Event, Mail, Outbox, ServiceRequest, Shard, Shared, Sink};
 use crate::time::{Clock, Now, Stopwatch};
@@ -485,12 +486,13 @@ impl<A: App> Turns<A> {
         };
         let listen = &self.listens[listener];
         let Ok(proxy) = listen.proxy(peer) else {
-            let address = peer.ip();
-            tracing::warn!(
-                target: "campanile::security",
-                %address,
-                "only trusted proxies may connect to a port that speaks the PROXY protocol"
-            );
+            security::report(security::Event {
+                kind: security::Kind::Refused,
+                reason: "untrusted_proxy",
+                address: Some(peer.ip()),
+                user: None,
+                detail: "only trusted proxies may connect to a port that speaks the PROXY protocol",
+            });
             return drop(ring::own(number));
         };
         let passage = Passage::new(listen.tls.as_ref(), proxy);

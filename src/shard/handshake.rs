@@ -20,6 +20,7 @@ use crate::http::{self, BadRequest, Head, Refusal, SwitchingProtocols};
 use crate::id::{ConnectionId, Slot, UserId};
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::metrics::{Part, Pressure};
+use crate::security::{self, Event, Kind};
 use crate::time::{Now, Timestamp};
 use crate::ws::{self, CloseCode};
 
@@ -346,6 +347,7 @@ impl<A: App> Shard<A> {
             None => self.core.guest_id(),
         };
         if let Err(refusal) = self.make_room(&user, outbox) {
+            self.report_limit(slot, accept.remote_address, (&user, &refusal));
             return self.refuse(slot, &refusal);
         }
         let core = &mut self.core;
@@ -381,6 +383,30 @@ impl<A: App> Shard<A> {
         if !early.is_empty() && self.core.in_phase(slot, Phase::Open) {
             self.frames_received(slot, &mut early);
         }
+    }
+
+    /// Tells the security log of a user who has too many connections. The application tells it of those
+    /// that it had asked.
+    fn report_limit(
+        &self,
+        slot: Slot,
+        forwarded: Option<SocketAddr>,
+        (user, refusal): (&str, &Refusal),
+    ) {
+        let Some(connection) = self.core.connection(slot) else {
+            return;
+        };
+        if refusal.status() != StatusCode::TOO_MANY_REQUESTS || connection.is_answered() {
+            return;
+        }
+        let peer = SocketAddr::from(connection.peer);
+        security::report(Event {
+            kind: Kind::Limit,
+            reason: refusal.reason(),
+            address: Some(forwarded.unwrap_or(peer).ip()),
+            user: Some(user),
+            detail: refusal.text(),
+        });
     }
 
     /// Counts the newcomer in, or says why not.
@@ -527,5 +553,7 @@ fn internal(error: &'static str) -> Refusal {
 
 fn connection_limit(limit: u32) -> Refusal {
     let error = "the user has too many connections";
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "connection_limit", error).detail("limit", limit)
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "connection_limit", error)
+        .because("user_connections")
+        .detail("limit", limit)
 }

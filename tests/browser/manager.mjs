@@ -50,6 +50,9 @@ await once(pages, "listening");
 /** The origin of all pages: a server must allow it. */
 export const ORIGIN = `http://127.0.0.1:${pages.address().port}`;
 
+/** That of the same pages where they are of the same site as the server: its cookies go along. */
+export const SAME_SITE_ORIGIN = `http://localhost:${pages.address().port}`;
+
 export function launchFor(server) {
   return launchChromium(`--host-resolver-rules=MAP ${ADDRESS} 127.0.0.1:${server.port}`);
 }
@@ -82,13 +85,20 @@ export class ManagerPage {
     });
   }
 
-  /** Opens a page. Its clock stands still if `stopsClock`: see `wait`. */
-  static async open(browser, { stopsClock = false } = {}) {
+  /**
+   * Opens a page. Its clock stands still if `stopsClock`: see `wait`. `cookie` is one of the server's host,
+   * which the browser sends from pages of the same site.
+   */
+  static async open(browser, { stopsClock = false, origin = ORIGIN, cookie = null } = {}) {
     const context = await browser.newContext();
+    if (cookie) {
+      const scope = { domain: "localhost", path: "/", httpOnly: true, sameSite: "Strict" };
+      await context.addCookies([{ ...cookie, ...scope }]);
+    }
     const page = await context.newPage();
     const self = new ManagerPage(page);
     if (stopsClock) await page.clock.install();
-    await page.goto(ORIGIN);
+    await page.goto(origin);
     if (stopsClock) await page.clock.pauseAt(Date.now() + 1000);
     await page.exposeFunction("told", (event, data) => {
       self.#emitted.push({ event, data });
@@ -110,8 +120,8 @@ export class ManagerPage {
   }
 
   /** Opens a page and waits for the welcome; `id` is the user that the server made of it. */
-  static async connected(browser) {
-    const self = await ManagerPage.open(browser);
+  static async connected(browser, options = {}) {
+    const self = await ManagerPage.open(browser, options);
     await self.connect();
     self.welcome = await self.next("connection-established");
     self.id = self.welcome.user_id;

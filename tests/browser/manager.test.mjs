@@ -4,15 +4,22 @@
 // (2.4), envelopes (2.5 to 2.13), reconnecting (2.14), and its defects, which the server must survive.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
-import { launchFor, ManagerPage, ORIGIN } from "./manager.mjs";
-import { Server } from "./support.mjs";
+import { launchFor, ManagerPage, ORIGIN, SAME_SITE_ORIGIN } from "./manager.mjs";
+import { BINARY, Server } from "./support.mjs";
 
 const ALLOWED = { CAMPANILE_ORIGIN__ALLOWED: ORIGIN };
+const SECRET = "a secret of thirty-two bytes, ok";
+const KEYED = {
+  CAMPANILE_ORIGIN__ALLOWED: `${ORIGIN},${SAME_SITE_ORIGIN}`,
+  CAMPANILE_AUTH__JWT__SECRET: SECRET,
+};
+const REQUIRED = { ...KEYED, CAMPANILE_AUTH__MODE: "required" };
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -223,6 +230,7 @@ describe("the manager against a server that refuses it", () => {
   for (const [why, code, environment, file] of [
     ["with 403 for its origin", "forbidden", {}, ""],
     ["with 404 for its path", "not_found", ALLOWED, OTHER_ROUTE],
+    ["with 401 for it shows no token", "unauthorized", REQUIRED, ""],
   ]) {
     test(`req 2.14: ${why} it tries five times more, and says that it gives up`, async () => {
       const folder = await mkdtemp(path.join(os.tmpdir(), "campanile-"));
@@ -273,4 +281,50 @@ describe("the manager against a server that refuses it", () => {
       await server.stop();
     }
   });
+});
+
+describe("the manager against a server that knows its users by a cookie", () => {
+  const token = execFileSync(BINARY, ["gen-token", "--user", "ann", "--secret", SECRET], { encoding: "utf8" });
+  const good = { name: "campanile_token", value: token.trim() };
+  const forged = { name: "campanile_token", value: `${token.trim().slice(0, -4)}AAAA` };
+  const here = { origin: SAME_SITE_ORIGIN };
+
+  /** Runs with a server of this environment and a browser. */
+  async function against(environment, run) {
+    const server = await Server.start(environment);
+    const browser = await launchFor(server);
+    try {
+      await run(browser, server);
+    } finally {
+      await browser.close();
+      await server.stop();
+    }
+  }
+
+  async function isTurnedAway(browser, options) {
+    const page = await ManagerPage.open(browser, { stopsClock: true, ...options });
+    await page.connect();
+    assert.equal((await page.next("disconnected")).code, 1006);
+    assert.equal(page.count("connected"), 0);
+  }
+
+  test("req 2.3, 2.4: a same-site cookie lets it in where a token is required", () =>
+    against(REQUIRED, async (browser) => {
+      const page = await ManagerPage.connected(browser, { ...here, cookie: good });
+      assert.equal(page.id, "ann");
+      await page.send({ type: "ping", message: {} });
+      assert.deepEqual(page.sent.map((frame) => frame.type), ["ping"], "its own token was not sent");
+      assert.deepEqual(page.exceptions, []);
+      await isTurnedAway(browser, { ...here, cookie: forged });
+      await isTurnedAway(browser, here);
+      // From a page of another site the browser leaves the cookie out.
+      await isTurnedAway(browser, { cookie: good });
+    }));
+
+  test("req 2.3, 2.4: with mode optional it is a guest without the cookie, and itself with it", () =>
+    against({ ...KEYED, CAMPANILE_AUTH__MODE: "optional" }, async (browser) => {
+      assert.match((await ManagerPage.connected(browser)).id, /^guest-/);
+      assert.equal((await ManagerPage.connected(browser, { ...here, cookie: good })).id, "ann");
+      await isTurnedAway(browser, { ...here, cookie: forged });
+    }));
 });

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const BINARY = process.env.CAMPANILE_BIN ?? path.join(ROOT, "target/debug/campanile");
+export const BINARY = process.env.CAMPANILE_BIN ?? path.join(ROOT, "target/debug/campanile");
 const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
 const READY_MS = 10_000;
 const EXIT_MS = 10_000;

@@ -235,3 +235,37 @@ def server(request, tmp_path):
     server = Server(tmp_path / "server.log", options, file)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers with options and configuration files of the test's own; all end with it."""
+    with ExitStack() as servers:
+
+        def start(options=(), config=None, admin=""):
+            number = len(list(tmp_path.glob("*.log")))
+            file = None
+            if config is not None:
+                file = tmp_path / f"campanile-{number}.toml"
+                file.write_text(config.replace("{folder}", str(tmp_path)))
+            server = Server(tmp_path / f"server-{number}.log", dict(options), file, admin)
+            server.file = file
+            servers.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def web():
+    """Starts web servers whose answers the test sets."""
+    from tokens import Web
+
+    with ExitStack() as servers:
+
+        def web(body=None):
+            server = Web(body)
+            servers.callback(server.close)
+            return server
+
+        yield web

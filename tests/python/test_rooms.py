@@ -13,6 +13,7 @@ import tomllib
 import pytest
 from conftest import BINARY, SOON, payload
 from test_chat import UUID_V7, is_now
+from tokens import SECRET, sign
 from websockets.client import ClientProtocol
 from websockets.frames import Opcode
 from websockets.uri import parse_uri
@@ -54,6 +55,17 @@ def test_req_3_2_the_allowed_origins_are_a_list(server):
     for origin in ["https://example.org", "http://app.example", server.origin, "null"]:
         response, _ = server.refusal("7", path="/ws/42", origin=origin)
         assert response.status_code == 403, origin
+
+
+@pytest.mark.options(AUTH__MODE="required", AUTH__JWT__SECRET=SECRET)
+def test_req_3_2_and_3_3_a_token_and_an_origin_are_asked_for_before_the_upgrade(server):
+    shown = {"additional_headers": {"Authorization": f"Bearer {sign(sub=7)}"}}
+    assert server.join_room("42", None, **shown).user == "7"
+    response, body = server.refusal(path="/ws/42", origin=server.origin)
+    assert (response.status_code, body["code"]) == (401, "unauthorized")
+    for origin in [None, "http://evil.example"]:
+        response, body = server.refusal(path="/ws/42", origin=origin, **shown)
+        assert (response.status_code, body["code"]) == (403, "forbidden")
 
 
 def test_req_3_3_the_user_is_known_before_the_room_is_open(server):

@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use super::Dashboard;
 use super::feed::INTERVAL;
 use super::gate::Denied;
+use crate::security::{self, Event, Kind};
 
 /// Time to show the token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub(super) async fn live(
 ) -> Response {
     let peer = peer.map(|Extension(ConnectInfo(address))| address.ip());
     if !dashboard.gate.is_of_this_site(&headers) {
-        tracing::warn!(target: "campanile::security", ?peer, "dashboard: a page of another site");
+        report(Kind::Refused, "origin", peer);
         return refuse(
             StatusCode::FORBIDDEN,
             "forbidden",
@@ -100,9 +101,22 @@ pub(super) async fn live(
 fn enter(dashboard: &Dashboard, token: &str, peer: Option<IpAddr>) -> Result<(), Denied> {
     let entered = dashboard.gate.enter(token, peer);
     if let Err(denied) = entered {
-        tracing::warn!(target: "campanile::security", ?peer, ?denied, "dashboard: wrong token");
+        match denied {
+            Denied::Unauthorized => report(Kind::Refused, "admin_token", peer),
+            Denied::TooMany => report(Kind::Limit, "admin_token", peer),
+        }
     }
     entered
+}
+
+fn report(kind: Kind, reason: &str, address: Option<IpAddr>) {
+    security::report(Event {
+        kind,
+        reason,
+        address,
+        user: None,
+        detail: "the dashboard",
+    });
 }
 
 impl IntoResponse for Denied {

@@ -146,12 +146,13 @@ section! {
 section! {
     /// Which web pages may connect. Browsers name the page's origin; other clients need not.
     Origins {
-        /// "same-origin": pages whose host and port are those of the request. An exact origin such
-        /// as `https://example.com`. "https://*.example.com": all hosts below that one. "*": any page
-        /// at all. Others are refused with 403.
+        /// "same-origin": pages whose scheme, host and port are those of the request. An exact origin
+        /// such as `https://example.com`. "https://*.example.com": all hosts below that one. "null":
+        /// pages in a sandbox or from a file. "*": any page at all. Others are refused with 403.
         allowed: Vec<String> = vec!["same-origin".into()], OriginList;
         /// Which requests must name an origin. "auto": those on routes whose path names the room.
-        /// "always": all. "never": none, but one that is named must still be allowed.
+        /// "always": all. "never": none but those with a
+        /// cookie that says who it is. One that is named must be allowed, always.
         require: OriginRequire = OriginRequire::Auto, Choice::<OriginRequire>::new();
     }
 }
@@ -177,7 +178,8 @@ section! {
         /// The key itself.
         key: Secret = Secret::default(), BEARER;
         /// What it may do. "publish": publish, broadcast, send to users. "users": see and disconnect them.
-        /// "rooms": make, change and remove rooms. "admin": all that, and the rest.
+        /// "rooms": make, change and remove rooms. "admin": revoke tokens, and
+        /// what only operators see. No scope stands for another: name each that it needs.
         scopes: Vec<Scope> = vec![Scope::Publish], Choices::<Scope>::new();
     }
 }
