@@ -20,6 +20,7 @@ use super::frames::{self, Fragments, Incoming, Unfit};
 use super::latency::Latencies;
 use super::message;
 use super::shared::{Gauge, Shared};
+use super::tls::{Session, Tls};
 
 /// What clients say and what they must hear.
 pub(crate) trait Mode: Send + 'static {
@@ -77,6 +78,10 @@ struct Client {
     phase: Phase,
     /// An owned send is in flight: `out` waits.
     is_blocked: bool,
+    /// In `Core::ready`.
+    is_ready: bool,
+    /// Over TLS: `out` becomes records at the end of a turn.
+    tls: Option<Box<Session>>,
 }
 
 /// The place of a thread among the others. Clients are dealt out in turn: thread `index` has those
@@ -112,6 +117,8 @@ pub(crate) struct Core {
     ready: Vec<Slot>,
     spare: Vec<Vec<u8>>,
     fragments: Fragments,
+    /// What has come over TLS: memory for the next.
+    plaintext: Vec<u8>,
     /// The completion that ended the short sends.
     held: Option<Completion>,
     /// Slots yet to be opened, and at what pace.
@@ -134,6 +141,8 @@ pub(crate) struct Core {
     /// Messages that were taken and are none of ours.
     pub(crate) others: u64,
     reopened: u64,
+    /// TLS sessions that have come back by a ticket.
+    resumed: u64,
     received: u64,
     received_us: u64,
     latencies: Latencies,
@@ -189,6 +198,7 @@ impl Core {
             ready: Vec::new(),
             spare: Vec::new(),
             fragments: Fragments::default(),
+            plaintext: Vec::new(),
             held: None,
             to_open: VecDeque::new(),
             open_pacer: None,
@@ -203,6 +213,7 @@ impl Core {
             joined: 0,
             others: 0,
             reopened: 0,
+            resumed: 0,
             received: 0,
             received_us: 0,
             latencies: Latencies::new(),
@@ -255,8 +266,10 @@ impl Core {
         }
         client.phase = Phase::Closing;
         client.is_blocked = false;
+        client.is_ready = false;
         client.out = Vec::new();
         client.partial = Vec::new();
+        client.tls = None;
         self.fragments.forget(slot);
         self.ready.retain(|&ready| ready != slot);
         self.ring.close(slot);
@@ -292,7 +305,14 @@ impl Core {
                 })?;
             self.ring.adopt(slot, number);
             self.ring.promote(slot);
-            self.clients[slot.index()].phase = Phase::Opening;
+            let tls = self.shared.handshakes.tls.as_ref().map(Tls::connect);
+            let tls = tls.transpose().map_err(|error| Fault::Handshake {
+                client: user,
+                what: error.to_string(),
+            })?;
+            let client = &mut self.clients[slot.index()];
+            client.phase = Phase::Opening;
+            client.tls = tls;
             self.opening.push_back((slot, self.now_us + HANDSHAKE_US));
             self.waiting += 1;
             let (shared, room) = (Arc::clone(&self.shared), mode.room(self.share, user));
@@ -323,6 +343,7 @@ impl Core {
             .map(|wake_us| wake_us.saturating_sub(self.now_us))
             .min();
         let timeout = wait_us.map_or(TURN, |us| TURN.min(Duration::from_micros(us)));
+        self.seal()?;
         let Self {
             ring,
             clients,
@@ -331,7 +352,10 @@ impl Core {
         } = self;
         ring.submit_and_wait(Some(timeout), |batch| {
             for &slot in ready.iter() {
-                batch.send(slot, &clients[slot.index()].out);
+                let out = &clients[slot.index()].out;
+                if !out.is_empty() {
+                    batch.send(slot, out);
+                }
             }
         })?;
         self.read_clock();
@@ -348,6 +372,24 @@ impl Core {
             self.ring.tick(now);
         }
         self.publish();
+        Ok(())
+    }
+
+    /// Makes records of what is sent over TLS in this turn.
+    fn seal(&mut self) -> Result<(), Fault> {
+        if self.shared.handshakes.tls.is_none() {
+            return Ok(());
+        }
+        for &slot in &self.ready {
+            let client = &mut self.clients[slot.index()];
+            if let Some(session) = &mut client.tls {
+                let sealed = session.seal(&mut client.out);
+                sealed.map_err(|error| Fault::Socket {
+                    client: self.share.client(slot),
+                    error,
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -372,6 +414,7 @@ impl Core {
         gauge.joined.store(self.joined, Ordering::Release);
         gauge.others.store(self.others, Ordering::Release);
         gauge.reopened.store(self.reopened, Ordering::Release);
+        gauge.resumed.store(self.resumed, Ordering::Release);
         gauge.received_us.store(self.received_us, Ordering::Release);
         gauge.received.store(self.received, Ordering::Release);
         gauge.opened_us.store(self.opened_us, Ordering::Release);
@@ -395,7 +438,9 @@ impl Core {
             self.ring.send_owned(slot, rest);
         }
         while let Some(slot) = self.ready.pop() {
-            let out = std::mem::take(&mut self.clients[slot.index()].out);
+            let client = &mut self.clients[slot.index()];
+            client.is_ready = false;
+            let out = std::mem::take(&mut client.out);
             self.recycle(out);
         }
         Ok(())
@@ -417,9 +462,10 @@ impl Core {
                 let client = &mut self.clients[slot.index()];
                 client.is_blocked = false;
                 if !client.out.is_empty() {
+                    client.is_ready = true;
                     self.ready.push(slot);
                 }
-                Ok(())
+                self.answer_records(slot)
             }
             Completion::EndOfStream(slot) => self.ended(slot),
             Completion::Failed(slot, errno) => {
@@ -448,6 +494,50 @@ impl Core {
     }
 
     fn receive<M: Mode>(&mut self, mode: &mut M, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
+        let client = &mut self.clients[slot.index()];
+        let Some(session) = &mut client.tls else {
+            return self.receive_plain(mode, slot, bytes);
+        };
+        let mut plaintext = std::mem::take(&mut self.plaintext);
+        plaintext.clear();
+        let read = session.read(bytes, &mut plaintext);
+        let phase = client.phase;
+        if let Err(error) = read {
+            let client = self.share.client(slot);
+            return Err(match phase {
+                Phase::Opening => Fault::Handshake {
+                    client,
+                    what: error.to_string(),
+                },
+                _ => Fault::Socket { client, error },
+            });
+        }
+        self.answer_records(slot)?;
+        if !plaintext.is_empty() {
+            self.receive_plain(mode, slot, &plaintext)?;
+        }
+        self.plaintext = plaintext;
+        Ok(())
+    }
+
+    /// Sends what TLS itself has to say: the handshake's second flight, new keys.
+    fn answer_records(&mut self, slot: Slot) -> Result<(), Fault> {
+        let session = &self.clients[slot.index()].tls;
+        if session
+            .as_ref()
+            .is_some_and(|session| session.has_records())
+        {
+            self.queue(slot, |_| {})?;
+        }
+        Ok(())
+    }
+
+    fn receive_plain<M: Mode>(
+        &mut self,
+        mode: &mut M,
+        slot: Slot,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
         let client = &mut self.clients[slot.index()];
         if client.phase == Phase::Opening {
             return self.answer(mode, slot, bytes);
@@ -522,13 +612,16 @@ impl Core {
             self.clients[slot.index()].partial = head;
             return Ok(());
         };
-        self.clients[slot.index()].phase = Phase::Open;
+        let client = &mut self.clients[slot.index()];
+        client.phase = Phase::Open;
+        let session = client.tls.as_ref();
+        self.resumed += u64::from(session.is_some_and(|session| session.is_resumed()));
         self.waiting -= 1;
         self.open += 1;
         self.opened_us = self.now_us;
         mode.opened(self, slot)?;
         if length < gathered.len() {
-            self.receive(mode, slot, &gathered[length..])?;
+            self.receive_plain(mode, slot, &gathered[length..])?;
         }
         Ok(())
     }
@@ -633,13 +726,12 @@ impl Core {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Fault> {
         let client = &mut self.clients[slot.index()];
-        if client.out.is_empty() {
-            if client.out.capacity() == 0 {
-                client.out = self.spare.pop().unwrap_or_default();
-            }
-            if !client.is_blocked {
-                self.ready.push(slot);
-            }
+        if client.out.capacity() == 0 {
+            client.out = self.spare.pop().unwrap_or_default();
+        }
+        if !client.is_ready && !client.is_blocked {
+            client.is_ready = true;
+            self.ready.push(slot);
         }
         write(&mut client.out);
         let bytes = client.out.len();
