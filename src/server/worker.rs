@@ -306,7 +306,9 @@ impl<A: App> Turns<A> {
             counters.enters = ring.enters;
             counters.sends = ring.sends;
             counters.wakes = mesh.wakes;
+            self.driver.transports.tell(counters);
         });
+        self.shard.note_tls(self.driver.transports.bytes());
     }
 
     /// Stops accepting before the table of descriptors is full, with room for connections that come
@@ -485,6 +487,7 @@ impl<A: App> Turns<A> {
         };
         let listen = &self.listens[listener];
         let Ok(proxy) = listen.proxy(peer) else {
+            self.driver.transports.note_untrusted();
             let address = peer.ip();
             tracing::warn!(
                 target: "campanile::security",
