@@ -4,12 +4,15 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,10 +26,47 @@ V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 DEFAULT, OTHER, WILD = "default.test", "other.test", "a.wild.test"
 
 
+class Tunnel:
+    """TLS for a client that reads and writes on threads of its own, which Python's ssl does not bear before
+    3.13: one thread does it all, and the client has the plaintext end, `inner`."""
+
+    def __init__(self, session):
+        self.session = session
+        self.inner, self.outer = socket.socketpair()
+        threading.Thread(target=self.carry, daemon=True).start()
+
+    def carry(self):
+        try:
+            while True:
+                ready = [self.session] if self.session.pending() else []
+                ready += select.select([self.session, self.outer], [], [], 0 if ready else None)[0]
+                if self.session in ready:
+                    # What is no application data (a ticket) may leave nothing to read for now.
+                    self.session.settimeout(0)
+                    try:
+                        heard = self.session.recv(65536)
+                    except ssl.SSLWantReadError:
+                        heard = None
+                    self.session.settimeout(SOON)
+                    if heard == b"":
+                        return
+                    self.outer.sendall(heard or b"")
+                if self.outer in ready:
+                    if not (said_ := self.outer.recv(65536)):
+                        return
+                    self.session.sendall(said_)
+        except OSError:
+            # Either end is gone, and so is the other one then.
+            pass
+        finally:
+            self.session.close()
+            self.outer.close()
+
+
 class TlsServer(Server):
     """The binary with `server.listen`, and `tls.listen` with the certificates of an authority of its own."""
 
-    def __init__(self, folder, certificates, text="", **options):
+    def __init__(self, folder, certificates, text="", admin="", **options):
         self.authority = Authority(folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -37,7 +77,7 @@ class TlsServer(Server):
             chain, key = self.authority.issue(name, *hosts)
             text += f'[[tls.certificate]]\ncertificate = "{chain}"\nkey = "{key}"\n'
         file.write_text(text)
-        super().__init__(folder / "server.log", options, file)
+        super().__init__(folder / "server.log", options, file, admin)
 
     def raw(self):
         """TCP to the port that speaks TLS."""
@@ -50,11 +90,13 @@ class TlsServer(Server):
 
     def chat(self, user, name=DEFAULT, context=None, **arguments):
         """A client of the chat, who knows the server by this name."""
-        context = context or self.authority.context()
-        url = f"wss://{name}:{self.tls_port}/ws?user_id={user}"
-        opened = connect(url, sock=self.raw(), ssl=context, server_hostname=name, legacy=False, max_size=None,
-                         open_timeout=SOON, close_timeout=2, **arguments)
-        return Client(self.sockets.enter_context(opened))
+        session = self.tls(name, context)
+        url = f"ws://{name}:{self.tls_port}/ws?user_id={user}"
+        opened = connect(url, sock=Tunnel(session).inner, legacy=False, max_size=None, open_timeout=SOON,
+                         close_timeout=2, **arguments)
+        client = Client(self.sockets.enter_context(opened))
+        client.session = session
+        return client
 
     def serial(self, name=DEFAULT):
         """The number of the certificate that a new connection gets."""
@@ -85,7 +127,7 @@ def server(request, tmp_path):
 def test_a_chat_over_either_version(server, version):
     context = server.authority.context(version)
     ann, bob = server.chat("ann", context=context), server.chat("bob", context=context)
-    wire = ann.socket.socket
+    wire = ann.session
     assert wire.version() == {V1_2: "TLSv1.2", V1_3: "TLSv1.3"}[version]
     assert wire.selected_alpn_protocol() == "http/1.1"
     # One without TLS is in the same room.
@@ -394,6 +436,59 @@ def test_early_data_is_not_taken(server, tmp_path):
     assert "Early data was accepted" not in told, told
 
 
+def test_handshakes_are_counted_by_what_became_of_them(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = TlsServer(tmp_path, CERTIFICATES, admin=f"127.0.0.1:{port}", LIMITS__HANDSHAKE_TIMEOUT="1s")
+
+    def counted(name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SOON) as answer:
+            lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line.startswith(name)]
+        return sum(float(value) for _, value in lines)
+
+    def comes_to(name, expected):
+        deadline = time.monotonic() + SOON
+        while (found := counted(name)) != expected:
+            assert time.monotonic() < deadline, f"{name}: {found}, not {expected}"
+            time.sleep(0.05)
+
+    failed = "campanile_tls_handshakes_failed_total"
+    try:
+        context = server.authority.context(V1_3)
+        session = None
+        for _ in range(3):
+            with server.tls(context=context, session=session) as client:
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.recv(4096)
+                session = client.session
+        comes_to("campanile_tls_handshakes_total", 3)
+        comes_to("campanile_tls_handshakes_resumed_total", 2)
+        with server.raw() as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert client.recv(4096)
+        comes_to(f'{failed}{{reason="plain"}}', 1)
+        with pytest.raises(ssl.SSLError):
+            server.tls(context=ssl.create_default_context())
+        comes_to(f'{failed}{{reason="refused"}}', 1)
+        with server.raw() as client:
+            client.sendall(b"\x16\x03\x01\x00\x05hello")
+            client.recv(4096)
+        comes_to(f'{failed}{{reason="protocol"}}', 1)
+        with server.raw():
+            comes_to(f'{failed}{{reason="unfinished"}}', 1)
+        people = [server.chat(f"user-{number}") for number in range(20)]
+        comes_to("campanile_tls_handshakes_total", 23)
+        deadline = time.monotonic() + SOON
+        shards = range(os.cpu_count())
+        while sum(counted(f'campanile_memory_bytes{{shard="{n}",kind="tls"}}') for n in shards) < 20 * 1000:
+            assert time.monotonic() < deadline
+        for person in people:
+            person.lives()
+    finally:
+        server.stop()
+
+
 # ---- hostile and slow ----
 
 def by_bytes(server, version, size):
@@ -523,9 +618,9 @@ def proxied(client, port):
 def test_a_proxys_header_comes_before_tls(server, header):
     with server.raw() as wire:
         wire.sendall(header)
-        url = f"wss://{DEFAULT}:{server.tls_port}/ws?user_id=ann"
-        with connect(url, sock=wire, ssl=server.authority.context(), server_hostname=DEFAULT, legacy=False) as socket_:
-            Client(socket_).lives()
+        session = server.authority.context().wrap_socket(wire, server_hostname=DEFAULT)
+        with connect(server.url("ann"), sock=Tunnel(session).inner, legacy=False) as opened:
+            Client(opened).lives()
     # Without it, even good TLS is cut, and so is a header inside of TLS.
     with pytest.raises((ssl.SSLError, ConnectionError)):
         server.tls()
