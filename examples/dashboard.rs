@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use campanile::api::dashboard::{self, DashboardOptions};
+use campanile::api::dashboard::DashboardOptions;
 use campanile::api::{self, ApiOptions, State};
 use campanile::auth::Gate;
 use campanile::realtime::{Realtime, RealtimeOptions};

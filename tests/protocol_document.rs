@@ -92,7 +92,17 @@ fn every_type_that_the_server_sends_has_an_example() {
         .collect();
     let sent: BTreeSet<String> = frames.iter().map(|f| f.value["type"].to_string()).collect();
     assert_eq!(shown, sent);
-    let of_core = [codes::REPLACED, codes::NO_PONG, codes::TOO_SLOW];
+    let of_core = [
+        codes::BAD_REQUEST,
+        codes::UNAUTHORIZED,
+        codes::FORBIDDEN,
+        codes::AUTHENTICATION_TIMEOUT,
+        codes::REPLACED,
+        codes::CONNECTION_LIMIT,
+        codes::INTERNAL,
+        codes::NO_PONG,
+        codes::TOO_SLOW,
+    ];
     let closes = closes.into_iter().chain(of_core.map(|code| code.as_u16()));
     for code in closes {
         let row = format!("\n| {code} | ");

@@ -105,10 +105,10 @@ fn scope_name(scope: Scope) -> &'static str {
 }
 
 /// From where a request came, and by which name of the server.
-pub(super) struct Arrival(Visitor);
+pub(super) struct Arrival<'r>(Visitor<'r>);
 
-impl Arrival {
-    pub(super) fn of(state: &State, parts: &Parts) -> Self {
+impl<'r> Arrival<'r> {
+    pub(super) fn of(state: &State, parts: &'r Parts) -> Self {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // A router that is served otherwise need not know the peer.
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -118,7 +118,7 @@ impl Arrival {
         Self(state.gate.visitor(peer, is_secure, parts))
     }
 
-    pub(super) fn visitor(&self) -> &Visitor {
+    pub(super) fn visitor(&self) -> &Visitor<'r> {
         &self.0
     }
 
@@ -169,7 +169,8 @@ impl FromRequestParts<State> for Caller {
             Ok(caller) => caller.name(),
         };
         let taken = state.rates.take(&name, state.clock.now().monotonic_ms);
-        let told = |kind, reason: &str| report(kind, reason, &arrival, &name, parts.uri.path());
+        let (address, path) = (arrival.0.address, parts.uri.path().to_owned());
+        let told = |kind, reason: &str| report(kind, reason, address, &name, &path);
         taken.map_err(|wait_ms| {
             told(Kind::Limit, "requests");
             ApiError::rate_limited(wait_ms)
@@ -183,11 +184,11 @@ impl FromRequestParts<State> for Caller {
 }
 
 /// Tells the log of what concerns the server's safety.
-fn report(kind: Kind, reason: &str, arrival: &Arrival, caller: &str, path: &str) {
+fn report(kind: Kind, reason: &str, address: IpAddr, caller: &str, path: &str) {
     security::report(Event {
         kind,
         reason,
-        address: Some(arrival.0.address),
+        address: Some(address),
         user: Some(caller),
         detail: path,
     });
@@ -201,13 +202,14 @@ pub(super) async fn watch(
     next: Next,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let (arrival, path) = (Arrival::of(&state, &parts), parts.uri.path().to_owned());
+    let address = Arrival::of(&state, &parts).0.address;
+    let path = parts.uri.path().to_owned();
     let response = next.run(Request::from_parts(parts, body)).await;
     if response.status() == StatusCode::FORBIDDEN {
         report(
             Kind::Forbidden,
             "not_allowed",
-            &arrival,
+            address,
             &caller.name(),
             &path,
         );
@@ -215,7 +217,11 @@ pub(super) async fn watch(
     response
 }
 
-async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Caller, AuthError> {
+async fn identify(
+    state: &State,
+    parts: &Parts,
+    arrival: &Arrival<'_>,
+) -> Result<Caller, AuthError> {
     let shown = bearer(parts)?;
     if let Some(key) = shown.and_then(|shown| state.keys.load().find(shown)) {
         return Ok(Caller::Server(key));
@@ -243,7 +249,7 @@ async fn identify(state: &State, parts: &Parts, arrival: &Arrival) -> Result<Cal
 fn check_origin(
     state: &State,
     parts: &Parts,
-    arrival: &Arrival,
+    arrival: &Arrival<'_>,
     caller: &Caller,
 ) -> Result<(), ApiError> {
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -261,7 +267,7 @@ fn check_origin(
 mod tests {
     use super::*;
 
-    fn arrival(host: &str) -> Arrival {
+    fn arrival(host: &str) -> Arrival<'_> {
         Arrival(Visitor {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: "http",

@@ -1,5 +1,6 @@
 //! The gate: all that decides whether a request comes in, in one place for the shards and the HTTP API.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,16 +72,16 @@ pub enum GateError {
 
 /// Who sends a request, as far as its way here tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visitor {
+pub struct Visitor<'r> {
     /// The client's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
     /// `http` or `https`: how the client came, to us or to a trusted proxy.
     pub scheme: &'static str,
     /// The host that the client asked for; empty if it named none.
-    pub host: Box<str>,
+    pub host: Cow<'r, str>,
 }
 
-impl Visitor {
+impl Visitor<'_> {
     /// By which name the request came.
     pub fn own(&self) -> Own<'_> {
         Own {
@@ -172,7 +173,12 @@ impl Gate {
     }
 
     /// Who sends a request that came from `peer`, by TLS if `is_secure`.
-    pub fn visitor(&self, peer: SocketAddr, is_secure: bool, request: &impl Presented) -> Visitor {
+    pub fn visitor<'r>(
+        &self,
+        peer: SocketAddr,
+        is_secure: bool,
+        request: &'r impl Presented,
+    ) -> Visitor<'r> {
         let client = self.rules.load().proxies.client(peer.ip(), request);
         // A host that stands twice is nobody's: no page is of the same origin then.
         let own_host = || request.header("host").ok().flatten().unwrap_or_default();
@@ -181,13 +187,17 @@ impl Gate {
             scheme: client
                 .scheme
                 .unwrap_or(if is_secure { "https" } else { "http" }),
-            host: client.host.unwrap_or_else(|| own_host().into()),
+            host: match client.host {
+                Some(host) => Cow::Owned(host.into()),
+                None => Cow::Borrowed(own_host()),
+            },
         }
     }
 
     /// Counts a handshake of an address in. `None`: nobody counts them.
     ///
-    /// Errors: 503 `unavailable` where all together are too many; 429 `rate_limited` with `Retry-After`, or `connection_limit`.
+    /// Errors: 503 `unavailable` where all together are too many; 429 `rate_limited` with
+    /// `Retry-After`, or `connection_limit`.
     pub fn enter(&self, address: IpAddr, now: Now) -> Result<Option<Permit>, Refusal> {
         self.take_handshake(now)?;
         match self.addresses.enter(address, now) {
@@ -226,7 +236,7 @@ impl Gate {
     pub fn check_origin(
         &self,
         request: &impl Presented,
-        visitor: &Visitor,
+        visitor: &Visitor<'_>,
         path_names_room: bool,
     ) -> Result<bool, Refusal> {
         let rules = self.rules.load();
@@ -243,7 +253,11 @@ impl Gate {
     /// Checks the page that a plain HTTP request is from, which need not name one. Whether it does.
     ///
     /// Errors: 403 `forbidden`; 400 for two origins.
-    pub fn check_page(&self, request: &impl Presented, visitor: &Visitor) -> Result<bool, Refusal> {
+    pub fn check_page(
+        &self,
+        request: &impl Presented,
+        visitor: &Visitor<'_>,
+    ) -> Result<bool, Refusal> {
         let origin = request.header("origin")?;
         self.rules
             .load()
@@ -254,7 +268,7 @@ impl Gate {
 
     /// Whether a page of an origin may read what a plain HTTP request is answered, and if so whether it
     /// may ask with its cookies: see [`OriginRules::cors`].
-    pub fn cors(&self, origin: &str, visitor: &Visitor) -> Option<bool> {
+    pub fn cors(&self, origin: &str, visitor: &Visitor<'_>) -> Option<bool> {
         let rules = self.rules.load();
         let allowed = rules.origins.cors(origin, visitor.own())?;
         Some(allowed.allows_credentials)

@@ -202,7 +202,10 @@ mod tests {
     #[test]
     fn a_key_is_never_printed() {
         let good = key("a", "0123456789abcdef", &[Scope::Rooms]);
-        let shown = format!("{good:?} {:?}", ServerKeys::new(&[good.clone()]));
+        let shown = format!(
+            "{good:?} {:?}",
+            ServerKeys::new(std::slice::from_ref(&good))
+        );
         assert!(
             shown.contains("Rooms") && !shown.contains("0123"),
             "{shown}"

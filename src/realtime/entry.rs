@@ -73,7 +73,7 @@ impl Desk {
     fn try_admit(
         &self,
         request: &Request<'_>,
-        visitor: &Visitor,
+        visitor: &Visitor<'_>,
     ) -> Result<Upgrade<Session>, Refusal> {
         let (head, now) = (request.head(), request.now());
         let wanted = upgrade::read(head, &self.options)?;

@@ -24,7 +24,8 @@ pub(crate) enum Phase {
     Head,
     /// The 101 is written, and the first messages are to say whose the connection is.
     Asked,
-    /// The request is in order, or a message has said whose the connection is, and the answer awaited from the service thread.
+    /// The request is in order, or a message has said whose the connection is, and the answer is
+    /// awaited from the service thread.
     Deferred,
     /// An HTTP refusal, or a close frame in its place, is being written; the rest of what comes in is thrown away.
     Refused,

@@ -11,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::{Received, TestServer};
+use crate::auth::Gate;
 use crate::realtime::protocol::Message;
-use crate::realtime::{Ctx, Handler, HandlerError, RealtimeOptions};
+use crate::realtime::{Ctx, Handler, HandlerError};
 use crate::ws::CloseCode;
 
 /// A handler of the type `do` that is a function.
@@ -129,9 +130,7 @@ fn refusals_and_response_headers_can_be_looked_at() {
     assert_eq!(odd.receive()["user_id"], "a b/ü&c");
     server.end();
 
-    let wary = TestServer::builder()
-        .options(RealtimeOptions::default())
-        .start();
+    let wary = TestServer::builder().gate(Gate::default()).start();
     let guest = wary.connect("ann").receive();
     assert!(guest["user_id"].as_str().unwrap().starts_with("guest-"));
     wary.end();

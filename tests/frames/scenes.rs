@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use campanile::auth::{
+    AuthOptions, Authenticator, Gate, GateOptions, KeyOptions, Material, TokenOptions,
+};
 use campanile::id::UserId;
 use campanile::pairing::{Change, Draft, Outcome, PairingOptions, Pairings, RANDOM_BYTES};
 use campanile::realtime::protocol::Profile;
@@ -26,6 +29,7 @@ pub(crate) fn perform() -> (Vec<Frame>, Vec<u16>) {
         sent_away,
         batches,
         pairing,
+        tokens,
     ];
     let (mut frames, mut closes) = (Vec::new(), Vec::new());
     for profile in Profile::ALL {
@@ -446,4 +450,47 @@ fn tell(stage: &Stage, pairings: &mut Pairings, change: &Change) {
         let home = stage.server.home(&telling.player);
         stage.server.mail(home, mail.expect("an object"));
     }
+}
+
+const SECRET: &[u8] = b"a secret of 32 bytes for tests..";
+
+/// A token of a user that ends so many seconds from now.
+fn token(stage: &Stage, user: &str, seconds: u64) -> String {
+    let expires_s = stage.server.unix_ms() / 1000 + seconds;
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
+    let claims = json!({"sub": user, "exp": expires_s});
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("it is signed")
+}
+
+/// A token that ends and is replaced, one of somebody else, and one that is none.
+fn tokens(profile: Profile) -> Stage {
+    let key = KeyOptions {
+        id: None,
+        algorithms: Vec::new(),
+        material: Material::Secret(SECRET.into()),
+    };
+    let options = AuthOptions {
+        token: TokenOptions {
+            keys: vec![key],
+            ..TokenOptions::default()
+        },
+        ..AuthOptions::default()
+    };
+    let authenticator = Authenticator::new(options, None).expect("a key");
+    let gate = Gate::new(authenticator, &GateOptions::default()).expect("the defaults");
+    let mut stage = Stage::behind(profile, gate, |_| {});
+    let bearer = format!("Bearer {}", token(&stage, "42", 60));
+    let target = format!("/v1/connect?profile={profile}");
+    let ann = stage
+        .enter_with(&target, "42", &[("Authorization", &bearer)])
+        .expect("she is let in");
+    stage.server.advance(Duration::from_secs(40));
+    let fresh = token(&stage, "42", 600);
+    ann.send(json!({"type": "authentication", "id": "1", "token": fresh}));
+    ann.send(json!({"type": "authentication", "token": fresh}));
+    let of_bob = token(&stage, "bob", 600);
+    ann.send(json!({"type": "authentication", "id": "2", "token": of_bob}));
+    stage.collect();
+    ann.send(json!({"type": "authentication", "id": "3", "token": "none"}));
+    stage
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use campanile::auth::Gate;
 use campanile::realtime::protocol::{Message, Profile};
 use campanile::realtime::{
     Create, Ctx, Handler, HandlerError, HistoryOptions, LimitOptions, Namespace, RealtimeOptions,
@@ -49,6 +50,15 @@ impl Stage {
     }
 
     pub(crate) fn with(profile: Profile, adapt: impl FnOnce(&mut RealtimeOptions)) -> Self {
+        Self::behind(profile, Gate::trusting(), adapt)
+    }
+
+    /// With a gate that does not believe everybody.
+    pub(crate) fn behind(
+        profile: Profile,
+        gate: Gate,
+        adapt: impl FnOnce(&mut RealtimeOptions),
+    ) -> Self {
         let mut options = RealtimeOptions {
             namespaces: vec![
                 Namespace {
@@ -79,7 +89,10 @@ impl Stage {
             queue_bytes_max: 256 << 10,
             ..Options::default()
         };
-        let builder = TestServer::builder().options(options).core_options(core);
+        let builder = TestServer::builder()
+            .options(options)
+            .core_options(core)
+            .gate(gate);
         let builder = builder.handler(|| Failing).adapt(|realtime| {
             let rpc = Rpc::default().method(Slow);
             realtime.with(rpc)
@@ -115,8 +128,18 @@ impl Stage {
             "{target}profile={}&user_id={user}&roles={roles}",
             self.profile
         );
-        let origin = [("Origin", "http://localhost:8080")];
-        let client = self.server.connect_to(&target, &origin).map_err(Box::new)?;
+        self.enter_with(&target, user, &[])
+    }
+
+    /// Connects a client with further header fields.
+    pub(crate) fn enter_with(
+        &mut self,
+        target: &str,
+        user: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Player, Box<Refused>> {
+        let fields = [&[("Origin", "http://localhost:8080")], fields].concat();
+        let client = self.server.connect_to(target, &fields).map_err(Box::new)?;
         let player = Player {
             user: user.into(),
             client,

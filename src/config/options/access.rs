@@ -77,8 +77,8 @@ section! {
         /// Name of the cookie that holds a token; with `auth.session_url`, of the session's cookie, by which
         /// those with a session are told from guests.
         cookie_name: String = "campanile_token".into(), COOKIE_NAME;
-        /// Whose session a cookie is, is asked here (no cookie is a token then): a GET with the request's `Cookie` header,
-        /// answered with 200 and `{"user":{"id":…}}` if the session is good. "" = nowhere.
+        /// Whose session a cookie is, is asked here (no cookie is a token then): a GET with the request's
+        /// `Cookie` header, answered with 200 and `{"user":{"id":…}}` if the session is good. "" = nowhere.
         session_url: String = String::new(), Url;
         /// How long that answer may take.
         session_timeout: Duration = Duration::from_secs(5), SESSION_TIME;
