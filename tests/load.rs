@@ -11,6 +11,9 @@ use serde_json::Value;
 use support::within_bound;
 use tungstenite::{Message, WebSocket};
 
+/// The key of the servers' API.
+const API_KEY: &str = "a key of the load tests, of 32 bytes or more";
+
 /// A server in a process of its own. Killed when it goes out of scope.
 struct Server {
     process: Child,
@@ -60,8 +63,14 @@ impl Server {
     /// `campanile serve` with so many rooms, at `/ws/0` and on, in which senders hear themselves.
     /// `name` tells its configuration from those of other tests.
     fn chat(name: &str, rooms: usize) -> Self {
-        let mut text =
-            "[limits]\nmessages_per_second = 0\n[messaging]\necho_to_sender = true\n".to_owned();
+        let mut text = "[limits]\nmessages_per_second = 0\n[messaging]\necho_to_sender = true\n\
+             [store]\npath = \"\"\n"
+            .to_owned();
+        write!(
+            text,
+            "[[api.key]]\nname = \"load\"\nkey = \"{API_KEY}\"\nscopes = [\"publish\"]\n"
+        )
+        .expect("a String");
         for room in 0..rooms {
             writeln!(
                 text,
@@ -155,6 +164,37 @@ fn echo_reports_throughput_latency_and_the_servers_time() {
             "latency_max_us",
         ],
     );
+}
+
+#[test]
+fn what_is_published_over_http_reaches_every_subscriber() {
+    let server = Server::chat("publish", 0);
+    let url = server.url("/v1/connect");
+    let counts = ["--connections", "3", "--subscribers", "4", "--server-pid"];
+    let run = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+        command.args(["load", "http-publish", "--url", &url, "--json", "-"]);
+        command.args(counts).arg(server.pid()).args(SHORT);
+        let output = command.args(["--token", token]).output();
+        output.expect("campanile runs")
+    };
+    let output = run(API_KEY);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_positive(
+        &figures,
+        &[
+            "requests",
+            "requests_per_s",
+            "deliveries",
+            "server_cpu_us_per_request",
+            "latency_p50_us",
+        ],
+    );
+    let refused = run("a guess");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("401"));
 }
 
 #[test]

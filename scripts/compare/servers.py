@@ -73,6 +73,7 @@ class Campanile(Server):
         text = f'[server]\nlisten = ["127.0.0.1:{port}"]\nshards = 1\n\n'
         # As fast as it goes, which is more than one client may send otherwise.
         text += "[limits]\nmessages_per_second = 0\n\n[messaging]\necho_to_sender = true\n"
+        text += '\n[store]\npath = ""\n'
         for room in range(rooms):
             text += f'\n[[route]]\npath = "/ws/{room}"\nroom = "{room}"\n'
         BUILT.mkdir(parents=True, exist_ok=True)

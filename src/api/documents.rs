@@ -19,7 +19,8 @@ pub(super) fn frame() -> OpenApi {
         .title("Campanile")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "The HTTP API of a Campanile server: rooms, messages, users. Its WebSockets: /asyncapi.yaml.",
+            "The HTTP API of a Campanile server: rooms, messages, users, pairings, health. Its WebSockets: \
+             /asyncapi.yaml.",
         ))
         .license(Some(license.build()));
     let bearer = |description: &str| {

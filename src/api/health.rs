@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
 
 use crate::ServerHandle;
 use crate::metrics::Pressure;
@@ -136,17 +137,38 @@ impl IntoResponse for Health {
     }
 }
 
+/// Whether every shard answers within a second; `silent` are those that do not.
+#[utoipa::path(get, path = "/healthz", tag = "health",
+    responses((status = OK, body = Object), (status = SERVICE_UNAVAILABLE, body = Object)))]
+async fn healthz(State(probes): State<Probes>) -> Health {
+    probes.health().await
+}
+
+/// Whether clients can be sent here: `checks` says what stands in the way.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = OK, body = Object), (status = SERVICE_UNAVAILABLE, body = Object)))]
+async fn readyz(State(probes): State<Probes>) -> Health {
+    probes.readiness().await
+}
+
+/// Whether every shard has answered once. Stays so.
+#[utoipa::path(get, path = "/startupz", tag = "health",
+    responses((status = OK, body = Object), (status = SERVICE_UNAVAILABLE, body = Object)))]
+async fn startupz(State(probes): State<Probes>) -> Health {
+    probes.startup().await
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(healthz, readyz, startupz))]
+struct Document;
+
+/// What [`routes`] are, for the document about the API.
+pub(super) fn openapi() -> OpenApi {
+    <Document as utoipa::OpenApi>::openapi()
+}
+
 /// `GET /healthz`, `/readyz` and `/startupz`.
 pub fn routes<S: Clone + Send + Sync + 'static>(probes: Probes) -> Router<S> {
-    async fn healthz(State(probes): State<Probes>) -> Health {
-        probes.health().await
-    }
-    async fn readyz(State(probes): State<Probes>) -> Health {
-        probes.readiness().await
-    }
-    async fn startupz(State(probes): State<Probes>) -> Health {
-        probes.startup().await
-    }
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -24,7 +24,10 @@
 //! | `body`, `cursor`, `objects` | what comes in and goes out |
 //! | `error`, `idempotency`, `rate` | layers around all routes |
 //! | `ask` | the way to the shards and back, in bounded time |
-//! | `rooms`, `messages`, `users`, `stats`, `pairing`, `documents` | the routes |
+//! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes of the API |
+//! | `pairing` | its routes, and the desk where one change is made after the other |
+//! | `health`, `metrics` | what orchestrators and Prometheus ask |
+//! | `dashboard` | the page for operators, and the numbers that it shows |
 //!
 //! [`docs/HTTP_API.md`]: https://docs.rs/crate/campanile/latest/source/docs/HTTP_API.md
 #![forbid(unsafe_code)]
@@ -48,16 +51,20 @@ mod state;
 mod stats;
 mod users;
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use caller::Caller;
@@ -76,7 +83,7 @@ const SLACK: Duration = Duration::from_secs(30);
 
 /// The routes of the API and the document about them.
 fn documented() -> OpenApiRouter<State> {
-    OpenApiRouter::with_openapi(documents::frame())
+    OpenApiRouter::with_openapi(documents::frame().merge_from(health::openapi()))
         .merge(rooms::routes())
         .merge(messages::routes())
         .merge(users::routes())
@@ -84,14 +91,15 @@ fn documented() -> OpenApiRouter<State> {
         .merge(pairing::routes())
 }
 
-/// The document about the API: OpenAPI 3.1.
+/// The document about the API and health, for the public listener: OpenAPI 3.1. That of the admin listener
+/// has `/metrics` as well.
 pub fn openapi() -> OpenApi {
     documented().into_openapi()
 }
 
 /// For the public listener: the API for users and for programs with a key, health, and the documents.
 pub fn router(state: State) -> Router {
-    layered(routes_of(&state), state)
+    layered(routes_of(&state, documented()), state)
 }
 
 /// For the listener of operators: the same, with `/metrics` and the dashboard at `/admin/`.
@@ -106,20 +114,62 @@ pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
         state.clone(),
         caller::operators_only,
     ));
-    let routes = routes_of(&state).merge(metrics);
+    let mut documented = documented();
+    documented.get_openapi_mut().merge(metrics::openapi());
+    let routes = routes_of(&state, documented).merge(metrics);
     layered(routes, state).merge(dashboard::routes(dashboard))
 }
 
-fn routes_of(state: &State) -> Router<State> {
-    let (routes, openapi) = documented().split_for_parts();
+fn routes_of(state: &State, documented: OpenApiRouter<State>) -> Router<State> {
+    let (routes, openapi) = documented.split_for_parts();
     let once = middleware::from_fn_with_state(state.clone(), idempotency::once);
     let watch = middleware::from_fn_with_state(state.clone(), caller::watch);
+    let known = middleware::from_fn_with_state(Arc::new(methods_of(&openapi)), known_methods);
     let probes = Probes::new(state.server.clone(), state.store.clone());
     routes
         .route_layer(once)
         .route_layer(watch)
+        .route_layer(known)
         .merge(documents::routes(&openapi))
         .merge(health::routes(probes))
+}
+
+/// What may be done to each path, as `Allow` says it.
+type Methods = HashMap<String, String>;
+
+fn methods_of(openapi: &OpenApi) -> Methods {
+    let methods = |item: &PathItem| {
+        let all = [
+            ("GET,HEAD", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PUT", item.put.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        let there = all.iter().filter(|(_, is_there)| *is_there);
+        there.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    };
+    let paths = openapi.paths.paths.iter();
+    paths
+        .map(|(path, item)| (path.clone(), methods(item)))
+        .collect()
+}
+
+/// Answers a method that its path does not have before anybody asks who wants it, and with which key.
+async fn known_methods(
+    Extract(known): Extract<Arc<Methods>>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().as_str();
+    match known.get(path.as_str()) {
+        Some(allowed) if !allowed.split(',').any(|name| name == method) => {
+            let error = ApiError::from(StatusCode::METHOD_NOT_ALLOWED);
+            ([(ALLOW, allowed.clone())], error).into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// With what belongs around every route: an identifier and the body of every error, a bounded time, what

@@ -120,14 +120,6 @@ impl RoomChanges {
     }
 }
 
-/// A room that is no more.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-pub(super) struct ClosedRoom {
-    id: String,
-    /// True.
-    closed: bool,
-}
-
 /// A user who is in a room.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct Participant {

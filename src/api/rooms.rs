@@ -6,6 +6,7 @@ use axum::extract::State as Extract;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,8 +16,8 @@ use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
 use super::objects::{
-    ClosedRoom, IdempotencyKey, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges,
-    RoomPage, page_size,
+    IdempotencyKey, NewRoom, PageOf, ParticipantPage, Problems, Room, RoomChanges, RoomPage,
+    page_size,
 };
 use super::state::State;
 use crate::auth::keys::Scope;
@@ -167,19 +168,21 @@ async fn change(
     Ok(Json(state.ask(asking, errand).await?))
 }
 
-/// Ends a room: everybody is told and sent away, and nothing of it is kept.
+/// Ends a room: everybody is told and sent away, and nothing of it is kept. Answers with the room as it was.
 #[utoipa::path(delete, path = "/api/v1/rooms/{id}", tag = "rooms",
     params(("id" = String, Path),
         IdempotencyKey),
-    responses((status = OK, body = ClosedRoom), Problems),
+    responses((status = OK, body = Room, description = "As it was"), Problems),
     security(("user_token" = []), ("server_key" = [])))]
 async fn close(
     Extract(state): Extract<State>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<ClosedRoom>, ApiError> {
+) -> Result<Json<Room>, ApiError> {
     let asking = asking(caller.known()?)?;
-    Ok(Json(state.ask(asking, Errand::close(&id)?).await?))
+    let room = state.ask(asking.clone(), Errand::room(&id)?).await?;
+    let _: IgnoredAny = state.ask(asking, Errand::close(&id)?).await?;
+    Ok(Json(room))
 }
 
 /// Lists who is in a room, by identifier: for its members.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State as Extract;
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,12 +44,21 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(broadcast))
 }
 
-/// Lists the users who are connected.
-#[utoipa::path(get, path = "/api/v1/users", tag = "server", params(PageOf),
+/// Which users are listed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct UserPrefix {
+    /// How their identifiers begin; missing or empty: all.
+    prefix: Option<String>,
+}
+
+/// Lists the users who are connected, in no order that means anything.
+#[utoipa::path(get, path = "/api/v1/users", tag = "server", params(UserPrefix, PageOf),
     responses((status = OK, body = UserPage), Problems), security(("server_key" = [])))]
 async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
+    Parameters(UserPrefix { prefix }): Parameters<UserPrefix>,
     Parameters(page): Parameters<PageOf>,
 ) -> Result<Json<UserPage>, ApiError> {
     caller.server(Scope::Users)?;
@@ -57,8 +67,9 @@ async fn list(
         None => (0, 0),
         Some(cursor) => place(&cursor, state.server.shard_count())?,
     };
+    let prefix = prefix.unwrap_or_default();
     let found = state.on_shard(ShardId(shard), move |app, context| {
-        app.users(context, from, limit)
+        app.users(context, &prefix, from, limit)
     });
     let found = found.await?;
     let next = match found.next {

@@ -1,6 +1,6 @@
 //! The options of the realtime application, as the configuration has them.
 
-use campanile::config::{self, Config};
+use campanile::config::{self, Config, Origin};
 use campanile::realtime::protocol::Profile;
 use campanile::realtime::{
     ContentOptions, ControlCharacters, Create, DeliveryOptions, DeliveryProof, HistoryOptions,
@@ -35,11 +35,14 @@ pub(super) fn realtime_options(config: &Config) -> RealtimeOptions {
     }
 }
 
-/// Where and how to store; `None` if no room persists.
-pub(super) fn store_options(config: &Config) -> Option<StoreOptions> {
-    let is_needed = config.namespace.iter().any(|namespace| namespace.persist);
+/// Where and how to store. `None`: nowhere, because `store.path` is empty, or because in development mode,
+/// which leaves nothing on the disk unasked, no room persists.
+pub(super) fn store_options(config: &Config, origin: &Origin) -> Option<StoreOptions> {
+    let persists = config.namespace.iter().any(|namespace| namespace.persist);
     let store = &config.store;
-    is_needed.then(|| StoreOptions {
+    // Pairings are kept wherever there is a store, so a server that is meant to last has one.
+    let is_meant_to_last = *origin != Origin::Development && !store.path.is_empty();
+    (persists || is_meant_to_last).then(|| StoreOptions {
         synchronous: match store.synchronous {
             config::Synchronous::Full => Synchronous::Full,
             config::Synchronous::Normal => Synchronous::Normal,

@@ -42,7 +42,7 @@ pub(crate) fn run(config: &Config, origin: &Origin, load: Load) -> ExitCode {
 
 fn serve(config: &Config, origin: &Origin, load: Load) -> Result<(), ServeError> {
     let realtime = Arc::new(realtime_options(config));
-    let (store, store_thread) = match store_options(config) {
+    let (store, store_thread) = match store_options(config, origin) {
         Some(options) => {
             let (store, thread) = Store::open(&options)?;
             tracing::info!("store: {}", options.directory.display());

@@ -73,24 +73,34 @@ impl Realtime {
         views.collect()
     }
 
-    /// At most `limit` of the users who are at home on this shard, from `from` on: 0 at first, then what
-    /// the page before says. Whoever is connected by one connection all the time stands on one page; a
-    /// page may hold nobody and still not be the last.
-    pub fn users(&self, context: &mut Context<'_, Self>, from: u32, limit: usize) -> UsersPage {
+    /// At most `limit` of the users who are at home on this shard and whose identifiers begin with
+    /// `prefix`, from `from` on: 0 at first, then what the page before says. Whoever is connected by one
+    /// connection all the time stands on one page; a page may hold nobody and still not be the last.
+    pub fn users(
+        &self,
+        context: &mut Context<'_, Self>,
+        prefix: &str,
+        from: u32,
+        limit: usize,
+    ) -> UsersPage {
         let mut page = UsersPage::default();
-        let mut ids = Vec::new();
-        for (looked_at, id) in context.connections_from(Slot(from)).enumerate() {
-            if ids.len() == limit || looked_at == LOOKED_AT_MAX {
+        let mut open = context.connections_from(Slot(from));
+        let looked_at: Vec<_> = open.by_ref().take(LOOKED_AT_MAX).collect();
+        page.next = open.next().map(|id| id.slot().0);
+        drop(open);
+        for id in looked_at {
+            if !context.is_oldest(id) {
+                continue;
+            }
+            let socket = context.socket(id);
+            let user = socket.expect("it was open a moment ago").user().clone();
+            if !user.starts_with(prefix) {
+                continue;
+            }
+            if page.users.len() == limit {
                 page.next = Some(id.slot().0);
                 break;
             }
-            if context.is_oldest(id) {
-                ids.push(id);
-            }
-        }
-        for id in ids {
-            let user = context.socket(id).map(|socket| socket.user().clone());
-            let user = user.expect("it is open, as it was a moment ago");
             let connections = context.user_connection_count(&user);
             page.users.push(UserView { user, connections });
         }

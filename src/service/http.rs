@@ -70,14 +70,16 @@ pub(super) async fn serve_stream(
 }
 
 async fn serve_on(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        // A handler may take the connection for a protocol of its own: the dashboard does.
+        .with_upgrades();
     tokio::pin!(connection);
     let stopping = async {
         // An error says that the service is gone: that is a stop as well.

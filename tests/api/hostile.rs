@@ -214,7 +214,7 @@ impl Handler for Chat {
 fn an_answer_that_does_not_come_ends_in_an_error() {
     for (forgets, status, code) in [(false, 504, "timeout"), (true, 503, "unavailable")] {
         let options = ApiOptions {
-            answer_timeout: Duration::from_millis(50),
+            answer_timeout: Duration::from_millis(500),
             ..ApiOptions::default()
         };
         let app = move |realtime: Realtime| realtime.with(Chat { forgets });

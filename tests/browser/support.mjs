@@ -15,7 +15,7 @@ const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
 const READY_MS = 10_000;
 const EXIT_MS = 10_000;
 
-async function freePort() {
+export async function freePort() {
   const listener = net.createServer().listen(0, "127.0.0.1");
   await once(listener, "listening");
   const { port } = listener.address();
@@ -30,10 +30,11 @@ export class Server {
   #arguments;
   #log = "";
 
-  constructor(port, environment, more) {
+  /** `admin`: the address of the admin listener; without one there is none. */
+  constructor(port, environment, more, admin = "") {
     this.port = port;
     this.#environment = environment;
-    this.#arguments = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", "", ...more];
+    this.#arguments = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", admin, ...more];
   }
 
   /**
@@ -60,7 +61,8 @@ export class Server {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("CAMPANILE_"));
     this.#log = "";
     this.#process = spawn(BINARY, this.#arguments, {
-      env: { ...Object.fromEntries(inherited), ...this.#environment },
+      // Nothing is kept but where a test says so.
+      env: { ...Object.fromEntries(inherited), CAMPANILE_STORE__PATH: "", ...this.#environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
     for (const stream of [this.#process.stdout, this.#process.stderr]) {

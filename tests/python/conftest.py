@@ -129,6 +129,8 @@ class Server:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
+                # What it keeps is the test's.
+                cwd=self.log.parent,
             )
         # By then it takes signals, too; it accepts connections somewhat earlier.
         deadline = time.monotonic() + SOON

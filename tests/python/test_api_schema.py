@@ -74,10 +74,20 @@ def test_a_plain_client_reads_it(server, path):
     connection.close()
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def commands(text):
+    """What stands in its blocks for the shell."""
+    return [rest.split("```")[0] for rest in text.split("```sh\n")[1:]]
+
+
 def test_every_command_of_the_guide_does_what_it_says(server):
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "HTTP_API.md").read_text()
-    blocks = [rest.split("```")[0] for rest in guide.split("```sh\n")[1:]]
+    blocks = commands((ROOT / "docs" / "HTTP_API.md").read_text())
     assert len(blocks) > 5
+    # And those that README begins with.
+    section = (ROOT / "README.md").read_text().split("## HTTP API, pairing, dashboard")[1].split("\n## ")[0]
+    blocks += commands(section)
     for block in blocks:
         script = block.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
         run = subprocess.run(

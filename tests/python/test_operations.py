@@ -117,9 +117,19 @@ def test_what_needs_a_restart_is_named_and_stays(configured):
     assert "nothing else has changed" in log
     server.connect("ann")
     assert server.refusal("ann", path="/new")[0].status_code == 404
-    kept = '[[namespace]]\npattern = "kept"\npersist = true\n'
-    server.file.write_text(text.replace("[[namespace]]", kept + "[[namespace]]", 1))
-    assert "the first namespace that persists needs a restart" in reload(server)
+
+
+def test_a_namespace_that_persists_can_be_added_and_a_store_cannot(configured):
+    server = configured
+    text = server.file.read_text()
+    kept = text.replace("[[namespace]]", '[[namespace]]\npattern = "kept"\npersist = true\n[[namespace]]', 1)
+    server.file.write_text(kept)
+    assert "configuration loaded again: namespace" in reload(server)
+    server.file.write_text('[store]\npath = ""\n' + text)
+    assert "changed, but needs a restart: store.path" in reload(server)
+    server.restart()
+    server.file.write_text(kept)
+    assert "a persistent room needs a store" in reload(server)
 
 
 def test_connections_outlive_many_reloads(configured):

@@ -5,9 +5,8 @@ import { token } from "./token.js";
 const TIMEOUT_MS = 10_000;
 /** Entries shown at once. */
 const PAGE = 50;
-/** Users are listed in no order: so many pages of so many are looked through for a prefix. */
+/** Users are looked through in no order, so many pages at most; a page may be empty and not the last. */
 const USER_PAGES_MAX = 20;
-const USER_PAGE = 1000;
 
 /** Why a request came to nothing: a `code` of docs/PROTOCOL.md, `disconnected`, or `timeout`. */
 export class ApiError extends Error {
@@ -64,9 +63,8 @@ export async function users(prefix, signal) {
   if (exact.connections.length > 0) found.set(prefix, exact.connections.length);
   let cursor = null;
   for (let pages = 0; pages < USER_PAGES_MAX && found.size < PAGE && !signal.aborted; pages += 1) {
-    const query = new URLSearchParams({ prefix, limit: USER_PAGE, ...(cursor && { cursor }) });
-    const page = await call("GET", `users?${query}`);
-    for (const user of page.users) if (user.user_id.startsWith(prefix)) found.set(user.user_id, user.connections);
+    const page = await call("GET", `users?${list({ prefix, ...(cursor && { cursor }) })}`);
+    for (const user of page.users) found.set(user.user_id, user.connections);
     cursor = page.next_cursor;
     if (cursor === null) break;
   }

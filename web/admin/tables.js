@@ -10,8 +10,14 @@ const TILES = [
   ["Rooms", ({ rooms }) => [count(rooms)], ({ members }) => plural(members, "membership")],
   ["Received", ({ rates }) => [rate(rates.messages_in), "/s"], ({ rates }) => `${bytes(rates.bytes_in)}/s`],
   ["Sent", ({ rates }) => [rate(rates.sent), "/s"], sentMore],
-  ["Memory", (_, { rss }) => Object.values(size(rss)), ({ history_bytes }) => `history ${bytes(history_bytes)}`],
+  ["Memory", (_, { rss }) => Object.values(size(rss)), memoryLeft],
 ];
+/** What being short of memory means. */
+const PRESSURES = { soft: "short: reading is held back", hard: "short: nobody is let in" };
+
+function memoryLeft(_, { pressure, limit }) {
+  return PRESSURES[pressure] ?? `of ${bytes(limit)}`;
+}
 
 function perUser({ users, connections }) {
   return users > 0 ? `${(connections / users).toFixed(1)} per user` : "nobody is here";
@@ -48,6 +54,32 @@ const REALTIME_REFUSALS = {
   rate_closed: "Closed: went on sending too fast",
   handler_errors: "Handlers that failed",
   handler_panics: "Handlers that panicked",
+};
+
+const SECURITY_EVENTS = {
+  refused: "Security: not let in",
+  forbidden: "Security: asked for what they may not",
+  limit: "Security: held off by a limit",
+  revoked: "Security: revoked",
+  expired: "Security: expired",
+};
+/** Close codes by what they mean; of others the number has to do. */
+const CLOSE_CODES = {
+  1000: "the client was done",
+  1001: "the page was left, or the server stopped",
+  1002: "broke the protocol",
+  1005: "no code given",
+  1006: "broke off",
+  1007: "not Unicode",
+  1008: "against a rule",
+  1009: "message too large",
+  1011: "the server’s fault",
+  1012: "the server restarts",
+  1013: "try again later",
+  4401: "not known any more",
+  4403: "sent away",
+  4408: "no credentials in time",
+  4429: "sent too fast",
 };
 
 const SHARD_STATES = {
@@ -95,7 +127,8 @@ export class Tables {
   #handlers = new Card("Slowest handlers");
   #store = new Card("Store and broker", "full");
   #refusals = new Card("Refusals and limits");
-  /** Refusals as they were a minute ago, or when the page was opened. */
+  #endings = new Card("Ended connections");
+  /** What was counted a minute ago, or when the page was opened. */
   #past = [];
 
   constructor() {
@@ -104,9 +137,10 @@ export class Tables {
       const below = element("dd", "more");
       const node = element("div", "tile", element("dt", "", title), element("dd", "value", value, more), below);
       byId("tiles").append(node);
-      this.#values.push([value, more, below]);
+      this.#values.push([value, more, below, node]);
     }
-    byId("tables").append(this.#shards.node, this.#refusals.node, this.#handlers.node, this.#store.node);
+    const times = element("div", "stack", this.#handlers.node, this.#endings.node);
+    byId("tables").append(this.#shards.node, this.#refusals.node, times, this.#store.node);
   }
 
   show(snapshot, sample) {
@@ -115,13 +149,16 @@ export class Tables {
       const [amount, measure = ""] = read(sample.totals, sample.memory);
       setText(value, amount);
       setText(unit, measure);
-      setText(more, below(sample.totals));
+      setText(more, below(sample.totals, snapshot.budget));
     });
+    this.#values.at(-1).at(-1).dataset.pressure = snapshot.budget.pressure;
     setText(byId("about"), `Version ${snapshot.version} · up ${duration(snapshot.uptime_ms / 1000)}`);
     this.#showShards(sample);
     this.#showHandlers(snapshot.handlers);
     this.#showStore(snapshot);
+    this.#remember(snapshot);
     this.#showRefusals(snapshot);
+    this.#showEndings(snapshot);
   }
 
   #showShards({ shards }) {
@@ -165,21 +202,44 @@ export class Tables {
     this.#store.show(pairs, () => element("dl", "pairs", ...pairs.map(pair)));
   }
 
-  #showRefusals({ time_ms, uptime_ms, totals }) {
+  #remember({ time_ms, uptime_ms, totals, refusals, closings, security }) {
     const begun = time_ms - uptime_ms;
     // Another process counts from zero.
     if (this.#past.length > 0 && Math.abs(this.#past[0].begun - begun) > 5000) this.#past = [];
-    this.#past.push({ begun, time_ms, counters: totals.counters, realtime: totals.realtime });
+    const { counters, realtime } = totals;
+    this.#past.push({ begun, time_ms, counters, realtime, refusals, closings, security });
     while (this.#past[0].time_ms < time_ms - 60_000) this.#past.shift();
-    const rowsOf = (group, meanings) =>
-      Object.entries(meanings)
-        .map(([name, meaning]) => [meaning, totals[group][name] ?? 0, this.#past[0][group][name] ?? 0])
-        .filter(([, all]) => all > 0)
-        .map(([meaning, all, before]) => [meaning, all, all - before]);
-    const rows = [...rowsOf("counters", CORE_REFUSALS), ...rowsOf("realtime", REALTIME_REFUSALS)];
+  }
+
+  /** Rows of what was counted in a group: meaning, in the last minute, since the start. `names`: by name of
+   *  the counter. */
+  #rowsOf(group, names) {
+    const [before, now] = [this.#past[0][group], this.#past.at(-1)[group]];
+    return Object.entries(names)
+      .filter(([name]) => now[name] > 0)
+      .map(([name, meaning]) => [meaning, count(now[name] - (before[name] ?? 0)), count(now[name])]);
+  }
+
+  #showRefusals({ refusals }) {
+    const codes = Object.fromEntries(Object.keys(refusals).map((code) => [code, `… ${code}`]));
+    const { refused, ...others } = CORE_REFUSALS;
+    const rows = [
+      ...this.#rowsOf("counters", { refused }),
+      ...this.#rowsOf("refusals", codes),
+      ...this.#rowsOf("counters", others),
+      ...this.#rowsOf("realtime", REALTIME_REFUSALS),
+      ...this.#rowsOf("security", SECURITY_EVENTS),
+    ];
     if (rows.length === 0) return this.#refusals.empty("Nothing has been refused since the start.");
     const columns = [column("What"), ...numbers("Last minute", "Since the start")];
-    const cells = rows.map(([meaning, all, recent]) => [meaning, count(recent), count(all)]);
-    this.#refusals.show(cells, () => table("Refusals and limits", columns, cells));
+    this.#refusals.show(rows, () => table("Refusals and limits", columns, rows));
+  }
+
+  #showEndings({ closings }) {
+    const codes = Object.keys(closings).map((code) => [code, [code, CLOSE_CODES[code]].filter(Boolean).join(": ")]);
+    const rows = this.#rowsOf("closings", Object.fromEntries(codes));
+    if (rows.length === 0) return this.#endings.empty("No connection has ended since the start.");
+    const columns = [column("Close code"), ...numbers("Last minute", "Since the start")];
+    this.#endings.show(rows, () => table("Ended connections", columns, rows));
   }
 }

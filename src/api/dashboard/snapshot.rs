@@ -10,9 +10,10 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::id::ShardId;
-use crate::metrics::{HANDLERS_MAX, Histogram, Memory};
+use crate::metrics::{HANDLERS_MAX, Histogram, Memory, Pressure, Tally};
 use crate::realtime::{Realtime, Stats};
-use crate::server::Busy;
+use crate::security;
+use crate::server::{Busy, MemoryReading};
 use crate::shard::Figures;
 use crate::store::{Store, StoreStats};
 use crate::time::{Clock, Timestamp};
@@ -36,6 +37,13 @@ struct Snapshot<'s> {
     totals: Numbers,
     /// Bytes by what they are used for. `rss` is all that the process has, the others are parts of it.
     memory: BTreeMap<&'static str, u64>,
+    budget: Budget,
+    /// Handshakes that were refused, by the code in the answer's body.
+    refusals: BTreeMap<String, u64>,
+    /// Open connections that ended, by close code; `other` where there are many codes.
+    closings: BTreeMap<String, u64>,
+    /// Events of the security log, by kind, of the whole process.
+    security: BTreeMap<&'static str, u64>,
     handlers: Vec<HandlerTimes<'s>>,
     store: Option<StoreStats>,
     broker: Broker,
@@ -140,6 +148,44 @@ struct HandlerTimes<'s> {
     max_us: u64,
 }
 
+/// How short of memory the process is.
+#[derive(Debug, Serialize)]
+struct Budget {
+    pressure: &'static str,
+    /// Bytes: in use, from which on shards hold back, from which on nobody is let in, and that there are.
+    /// `null`: no limit.
+    used: u64,
+    soft: Option<u64>,
+    hard: Option<u64>,
+    limit: u64,
+}
+
+impl Budget {
+    fn of(reading: &MemoryReading) -> Self {
+        let limit = |bytes: u64| (bytes < u64::MAX).then_some(bytes);
+        Self {
+            pressure: match reading.pressure {
+                Pressure::None => "none",
+                Pressure::Soft => "soft",
+                Pressure::Hard => "hard",
+            },
+            used: reading.used,
+            soft: limit(reading.budget.soft),
+            hard: limit(reading.budget.hard),
+            limit: reading.limit,
+        }
+    }
+}
+
+/// Counts by name.
+fn named<K: ToString + PartialEq>(tally: &Tally<K>) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<_, _> = tally.iter().map(|(key, n)| (key.to_string(), n)).collect();
+    if tally.others() > 0 {
+        *counts.entry("other".to_owned()).or_default() += tally.others();
+    }
+    counts
+}
+
 /// What stands between the servers of a cluster.
 #[derive(Debug, Serialize)]
 struct Broker {
@@ -172,6 +218,8 @@ struct Asked {
     last: Numbers,
     memory: Memory,
     handlers: Vec<Histogram>,
+    refusals: Tally<Box<str>>,
+    closings: Tally<u16>,
 }
 
 impl Asked {
@@ -192,6 +240,8 @@ impl Asked {
                 self.last = Numbers::of(&told.figures, &told.realtime);
                 self.memory = told.figures.memory;
                 self.handlers = told.figures.handlers;
+                self.refusals = told.figures.refusals;
+                self.closings = told.figures.closings;
                 names = told.names;
                 ShardState::Ok
             }
@@ -217,6 +267,8 @@ impl Sampler {
             last: nothing.clone(),
             memory: Memory::default(),
             handlers: Vec::new(),
+            refusals: Tally::default(),
+            closings: Tally::default(),
         };
         Self {
             shards: (0..server.shard_count()).map(asked).collect(),
@@ -235,7 +287,10 @@ impl Sampler {
             self.names = names;
         }
         let (mut totals, mut kinds) = (Numbers::default(), Memory::default());
+        let (mut refusals, mut closings) = (Tally::default(), Tally::default());
         for asked in &self.shards {
+            refusals.merge(&asked.refusals);
+            closings.merge(&asked.closings);
             totals.add(&asked.last);
             kinds.merge(&asked.memory);
         }
@@ -254,6 +309,12 @@ impl Sampler {
             shards: self.shards.iter().map(Asked::shown).collect(),
             totals,
             memory,
+            budget: Budget::of(&self.server.memory()),
+            refusals: named(&refusals),
+            closings: named(&closings),
+            security: security::counts()
+                .map(|(kind, n)| (kind.as_str(), n))
+                .into(),
             handlers: self.handlers(),
             store: self.store.as_ref().map(Store::stats),
             broker: Broker { kind: "none" },

@@ -18,7 +18,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use utoipa::openapi::OpenApi;
 
+use super::objects::Problems;
 use crate::ServerHandle;
 use crate::metrics::Histogram;
 use crate::realtime::{Realtime, Stats};
@@ -150,6 +152,20 @@ pub fn routes<S: Clone + Send + Sync + 'static>(exposition: Exposition) -> Route
         .with_state(exposition)
 }
 
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(metrics))]
+struct Document;
+
+/// What [`routes`] are, for the document about the API.
+pub(super) fn openapi() -> OpenApi {
+    <Document as utoipa::OpenApi>::openapi()
+}
+
+/// What everything has counted, for Prometheus: OpenMetrics 1.0.0 for who accepts it, else the classic
+/// text format.
+#[utoipa::path(get, path = "/metrics", tag = "health",
+    responses((status = OK, body = String, content_type = "text/plain"), Problems),
+    security((), ("server_key" = [])))]
 async fn metrics(State(exposition): State<Exposition>, headers: HeaderMap) -> Response {
     let Ok(text) = exposition.open_metrics().await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

@@ -12,7 +12,7 @@ use campanile::ring::Waker;
 use core_affinity::CoreId;
 
 use super::client::{Core, Mode, Share, prepare};
-use super::clock::{micros, pause};
+use super::clock::{Origin, micros, pause};
 use super::fault::Fault;
 use super::handshake::Handshakes;
 use super::latency::Published;
@@ -73,7 +73,7 @@ pub(crate) struct Crowd {
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const PROGRESS_US: u64 = 1_000_000;
 
-fn pin(core: usize) {
+pub(crate) fn pin(core: usize) {
     if !core_affinity::set_for_current(CoreId { id: core }) {
         eprintln!("warning: core {core} cannot be had");
     }
@@ -278,15 +278,8 @@ impl Crowd {
 
     /// The clocks of now.
     pub(crate) fn reading(&self) -> Result<Reading, Fault> {
-        Ok(Reading {
-            wall_us: self.shared.origin.us(),
-            server_us: self.plan.server.map(process::cpu_ns).transpose()?.map(us),
-            load_us: us(process::cpu_ns(std::process::id())?),
-            core_us: (self.plan.server_core)
-                .map(process::core_busy_us)
-                .transpose()?
-                .map(|us| us as f64),
-        })
+        let plan = &self.plan;
+        Reading::take(self.shared.origin, plan.server, plan.server_core)
     }
 
     /// Ends the threads; their connections must be closed.
@@ -332,6 +325,21 @@ pub(crate) struct Passed {
 }
 
 impl Reading {
+    /// Reads the clocks of the server's process and core, where they are known, and of this one.
+    pub(crate) fn take(
+        origin: Origin,
+        server: Option<u32>,
+        server_core: Option<usize>,
+    ) -> Result<Self, Fault> {
+        let core_us = server_core.map(process::core_busy_us).transpose()?;
+        Ok(Self {
+            wall_us: origin.us(),
+            server_us: server.map(process::cpu_ns).transpose()?.map(us),
+            load_us: us(process::cpu_ns(std::process::id())?),
+            core_us: core_us.map(|us| us as f64),
+        })
+    }
+
     pub(crate) fn until(&self, now: &Self) -> Passed {
         let between = |then: Option<f64>, now: Option<f64>| Some(now? - then?);
         Passed {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   connect echo fanout chat   the modes: what is measured, and in which order
+//!   publish                    the mode that speaks HTTP, on sockets of tokio's
 //!   traffic                    what the modes with messages have in common
 //!   crowd                      the threads, and the one that leads them
 //!   relay chat                 what clients say and must hear (each a Mode)
@@ -26,6 +27,7 @@ mod handshake;
 mod latency;
 mod message;
 mod process;
+mod publish;
 mod relay;
 mod report;
 mod series;
@@ -79,6 +81,9 @@ enum LoadMode {
     /// Every message of the publishers reaches every subscriber
     #[command(after_help = AFTER_HELP)]
     Fanout(FanoutArgs),
+    /// Messages that are published over HTTP, and the subscribers who get them
+    #[command(after_help = AFTER_HELP)]
+    HttpPublish(HttpPublishArgs),
     /// Rooms of JSON chat messages, each of which reaches the whole room
     #[command(after_help = AFTER_HELP)]
     Chat(ChatArgs),
@@ -140,6 +145,53 @@ pub(crate) struct FanoutArgs {
     total_order: bool,
     #[command(flatten)]
     pace: PaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HttpPublishArgs {
+    /// Where subscribers connect, ws://host:port/path?query; the HTTP API is on the same port. {user} becomes
+    /// the subscriber's number
+    #[arg(long, value_name = "URL")]
+    url: Url,
+    /// The key of the server API, with the scope publish
+    #[arg(long, value_name = "KEY")]
+    token: Option<String>,
+    /// Connections that publish, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
+    connections: u32,
+    /// WebSockets that are subscribed to the topic
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=4096))]
+    subscribers: u32,
+    /// What is published to; a topic of nobody else's
+    #[arg(long, value_name = "NAME", default_value = "load", value_parser = topic)]
+    topic: String,
+    /// Text in a message's data, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=32_768))]
+    size: u32,
+    /// Requests go out for so long before anything is measured
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// How long it is measured
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Core of the load's thread
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// The server's process, to report its processor time
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// The server's core, to report how busy it was
+    #[arg(long, value_name = "N")]
+    server_core: Option<usize>,
+    /// How long the whole run may take
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Write the figures as JSON, - for stdout
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -308,26 +360,28 @@ impl Common {
 /// Runs a load and reports what it found.
 pub(crate) fn run(args: &LoadArgs) -> ExitCode {
     let mut report = Report::default();
-    let (name, common) = match &args.mode {
-        LoadMode::Connect(args) => ("connect", &args.common),
-        LoadMode::Echo(args) => ("echo", &args.common),
-        LoadMode::Fanout(args) => ("fanout", &args.common),
-        LoadMode::Chat(args) => ("chat", &args.common),
+    let (name, url, json) = match &args.mode {
+        LoadMode::Connect(args) => ("connect", &args.common.url, &args.common.json),
+        LoadMode::Echo(args) => ("echo", &args.common.url, &args.common.json),
+        LoadMode::Fanout(args) => ("fanout", &args.common.url, &args.common.json),
+        LoadMode::HttpPublish(args) => ("http-publish", &args.url, &args.json),
+        LoadMode::Chat(args) => ("chat", &args.common.url, &args.common.json),
     };
     report.text("mode", name);
-    report.text("url", &common.url);
+    report.text("url", url);
     let result = match &args.mode {
-        LoadMode::Connect(args) => connect::run(args, common, &mut report),
-        LoadMode::Echo(args) => echo::run(args, common, &mut report),
-        LoadMode::Fanout(args) => fanout::run(args, common, &mut report),
-        LoadMode::Chat(args) => chat::run(args, common, &mut report),
+        LoadMode::Connect(args) => connect::run(args, &args.common, &mut report),
+        LoadMode::Echo(args) => echo::run(args, &args.common, &mut report),
+        LoadMode::Fanout(args) => fanout::run(args, &args.common, &mut report),
+        LoadMode::HttpPublish(args) => publish::run(args, &mut report),
+        LoadMode::Chat(args) => chat::run(args, &args.common, &mut report),
     };
     report.count("errors", u64::from(result.is_err()));
     if let Err(fault) = &result {
         report.text("error", fault);
         eprintln!("error: {fault}");
     }
-    match (tell(&report, common.json.as_deref()), result) {
+    match (tell(&report, json.as_deref()), result) {
         (ExitCode::SUCCESS, Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
@@ -384,6 +438,13 @@ fn header(text: &str) -> Result<(String, String), String> {
         return Err("a value has no control characters".to_owned());
     }
     Ok((token(name)?, value.trim().to_owned()))
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    match text.len() {
+        ..=64 => token(text),
+        _ => Err("at most 64 characters".to_owned()),
+    }
 }
 
 fn token(text: &str) -> Result<String, String> {

@@ -329,8 +329,8 @@ proptest! {
     ) {
         let mut text = default_toml();
         for (at, length, insert) in cuts {
-            let at = at % (text.len() + 1);
-            let end = (at + length).min(text.len());
+            let at = text.floor_char_boundary(at % (text.len() + 1));
+            let end = text.ceil_char_boundary((at + length).min(text.len()));
             text.replace_range(at..end, &insert);
         }
         let lines = text.lines().count().max(1);

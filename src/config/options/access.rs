@@ -162,7 +162,7 @@ section! {
         /// For how long an `Idempotency-Key` is remembered with its answer.
         idempotency_window: Duration = Duration::from_secs(600), Time::seconds(1, DAY);
         /// Largest body of a request, bytes; a larger one is answered 413.
-        max_body_size: usize = 1 << 20, Bytes(1024..=64 << 20);
+        max_body_size: usize = 64 << 10, Bytes(1024..=64 << 20);
         /// Requests a second of one caller, on the long run; what is over is answered 429. 0 = no limit.
         requests_per_second: u32 = 0, Count(0..=RATE_MAX);
     }

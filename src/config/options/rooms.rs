@@ -135,7 +135,8 @@ section! {
         code_length: usize = 6, Count(6..=16);
         /// How long a code can be used, unless its request says less.
         expires_in: Duration = Duration::from_secs(600), Time::seconds(10, 7 * DAY);
-        /// Most pairings of one user that wait for a partner; a further one is refused with `conflict`.
+        /// Most pairings of one user that wait for a partner; a further one is refused with
+        /// `rate_limited` and the time until the first of them expires.
         max_pending_per_player: usize = 10, Count(1..=1000);
     }
 }

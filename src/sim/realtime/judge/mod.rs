@@ -302,16 +302,18 @@ impl Judge {
         }
         let id = frame.str("message_id").unwrap_or_default().to_owned();
         let said = self.said[&tag].clone();
+        // A room that is closed at once is gone before anybody has looked, though others may have read
+        // what was said there.
+        let is_unseen = said.room.starts_with(DRY_ROOM) || self.closed.contains(&said.room);
         let Some(first) = self.tags.get(&id).cloned() else {
-            // A room that is closed at once is gone before anybody has looked.
-            let is_unseen = said.room.starts_with(DRY_ROOM) || self.closed.contains(&said.room);
             return self.check(is_unseen, || format!("nothing kept: {frame:?}"));
         };
         if let Some(offset) = frame.number("offset") {
             let place = self.places.get(&first).map(|(_, _, offset)| *offset);
-            self.check(place == Some(offset), || {
-                format!("{first} is at {place:?}: {frame:?}")
-            });
+            self.check(
+                place == Some(offset) || place.is_none() && is_unseen,
+                || format!("{first} is at {place:?}: {frame:?}"),
+            );
         }
         if first != tag {
             self.tally.repeats += 1;
