@@ -1,6 +1,7 @@
 //! Sends every message to everybody, the sender included, through a topic.
 //!
-//! `cargo run --release --example broadcast -- --listen 127.0.0.1:9002 --shards 1`
+//! `cargo run --release --example broadcast -- --listen 127.0.0.1:9002 --shards 1`, and
+//! `--certificate FILE --key FILE` for TLS.
 
 use campanile::{App, Message, Server, Socket, StartError};
 
@@ -20,14 +21,18 @@ impl App for Broadcast {
 }
 
 fn main() -> Result<(), StartError> {
-    let (listen, shards) = arguments::parse();
+    let (address, shards, spoken) = listen::parse();
     let options = arguments::generous();
     Server::new(|_shard| Broadcast)
-        .listen(listen)
+        .listen_with(address, spoken)
         .shards(shards)
         .options(options)
         .run()
 }
 
 #[path = "support/arguments.rs"]
+#[expect(dead_code, reason = "for examples without TLS")]
 mod arguments;
+
+#[path = "support/listen.rs"]
+mod listen;

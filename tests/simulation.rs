@@ -53,6 +53,13 @@ fn whatever_happens_every_message_due_arrives_once_and_in_order() {
             "enters",
             "sends",
             "wakes",
+            "tls_handshakes",
+            "tls_resumed",
+            "tls_failed_plain",
+            "tls_failed_refused",
+            "tls_failed_protocol",
+            "tls_failed_unfinished",
+            "proxy_refused",
         ];
         for (name, count) in sum.counters.iter().filter(|(name, _)| !idle.contains(name)) {
             assert!(count > 0, "{name} never happens");

@@ -261,7 +261,7 @@ async fn watch(acceptor: Arc<Acceptor>, files: Vec<CertificateFiles>, period: Du
         match acceptor.reload() {
             Ok(()) => seen = now,
             // Perhaps one of the two files is still to come: it is tried again.
-            Err(error) => tracing::warn!("certificates were not loaded again: {error}"),
+            Err(error) => tracing::error!("certificates were not loaded again: {error}"),
         }
     }
 }

@@ -116,6 +116,21 @@ numbers! {
         sends,
         /// Sleeping shards that were woken because there was mail for them.
         wakes,
+        /// TLS handshakes that were done, resumed sessions among them.
+        tls_handshakes,
+        /// TLS sessions that came back by a ticket.
+        tls_resumed,
+        /// TLS handshakes that failed because the client spoke no TLS.
+        tls_failed_plain,
+        /// TLS handshakes that failed because the client refused: by an alert of its own.
+        tls_failed_refused,
+        /// TLS handshakes that failed because the client broke the protocol, or offered nothing that is
+        /// spoken here.
+        tls_failed_protocol,
+        /// TLS handshakes that were left before they were done, by the client or for taking too long.
+        tls_failed_unfinished,
+        /// Connections cut for want of a trusted proxy's PROXY protocol header.
+        proxy_refused,
     }
 }
 
@@ -143,6 +158,9 @@ numbers! {
         spare,
         /// Buffers that the kernel receives into; memory taken.
         receive_buffers,
+        /// Sessions of TLS and headers of proxies: what is of fixed size, and what waits in them; without
+        /// what rustls allocates for itself. Told by the driver, once a second.
+        tls,
     }
 }
 

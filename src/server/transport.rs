@@ -27,6 +27,7 @@ use hashbrown::HashMap;
 
 use crate::collections::BitSet;
 use crate::id::Slot;
+use crate::metrics::Counters;
 use crate::ring::{Batch, Ring, SEND_BYTES_MAX};
 use crate::security::{self, Event, Kind};
 use crate::shard::Sink;
@@ -48,7 +49,26 @@ struct Transport {
     passage: Box<Passage>,
     /// Where in `Transports::sealed` this turn's send is; meaningless without one.
     sealed: u32,
+    /// What waits in the passage, as it is in `Transports::held`, bytes.
+    held: u32,
     marks: Marks,
+}
+
+impl Transport {
+    /// What a connection takes at least, bytes: its place in the table, and its passage.
+    const BYTES: u64 = (size_of::<(Slot, Self)>() + size_of::<Passage>()) as u64;
+}
+
+/// What has become of handshakes, and of proxies' headers. Some of [`Counters`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    handshakes: u64,
+    resumed: u64,
+    failed_plain: u64,
+    failed_refused: u64,
+    failed_protocol: u64,
+    failed_unfinished: u64,
+    proxy_refused: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +105,9 @@ pub(super) struct Transports {
     failed: Vec<Slot>,
     /// For the next plaintext; the memory is reused.
     plaintext: Vec<u8>,
+    /// What waits in all passages, bytes.
+    held: u64,
+    counts: Counts,
 }
 
 impl fmt::Debug for Transports {
@@ -121,6 +144,38 @@ impl Transports {
         self.table.is_empty()
     }
 
+    /// Bytes that connections take here, and what is kept for reuse. Without what rustls allocates.
+    pub(super) fn bytes(&self) -> u64 {
+        let buffers = self.ciphertext.capacity() + self.plaintext.capacity();
+        self.table.len() as u64 * Transport::BYTES + self.held + buffers as u64
+    }
+
+    /// Brings what was counted here into a shard's counters.
+    pub(super) fn tell(&self, counters: &mut Counters) {
+        let counts = &self.counts;
+        counters.tls_handshakes = counts.handshakes;
+        counters.tls_resumed = counts.resumed;
+        counters.tls_failed_plain = counts.failed_plain;
+        counters.tls_failed_refused = counts.failed_refused;
+        counters.tls_failed_protocol = counts.failed_protocol;
+        counters.tls_failed_unfinished = counts.failed_unfinished;
+        counters.proxy_refused = counts.proxy_refused;
+    }
+
+    /// Somebody who is no trusted proxy has been cut.
+    pub(super) fn note_untrusted(&mut self) {
+        self.counts.proxy_refused += 1;
+    }
+
+    /// Brings what waits in a passage into the sum, after anything that may have changed it.
+    fn weigh(&mut self, slot: Slot) {
+        if let Some(transport) = self.table.get_mut(&slot) {
+            let before = u64::from(transport.held);
+            transport.held = u32::try_from(transport.passage.held_bytes()).unwrap_or(u32::MAX);
+            self.held = self.held + u64::from(transport.held) - before;
+        }
+    }
+
     /// Whether a connection is one of ours, and not plain.
     pub(super) fn has(&self, slot: Slot) -> bool {
         !self.is_empty() && self.members.contains(slot.0)
@@ -153,11 +208,13 @@ impl Transports {
         let transport = Transport {
             passage,
             sealed: 0,
+            held: 0,
             marks,
         };
         self.members.insert(slot.0);
         let before = self.table.insert(slot, transport);
         debug_assert!(before.is_none(), "{slot:?} was not released");
+        self.weigh(slot);
     }
 
     /// The slot is free, or plain from here on.
@@ -167,6 +224,14 @@ impl Transports {
         }
         self.members.remove(slot.0);
         let transport = self.table.remove(&slot);
+        if let Some(Transport { passage, held, .. }) = &transport {
+            self.held -= u64::from(*held);
+            let is_unfinished =
+                |session: &Session| session.is_handshaking() && !session.has_failed();
+            if matches!(&**passage, Passage::Tls(session) if is_unfinished(session)) {
+                self.counts.failed_unfinished += 1;
+            }
+        }
         if self.table.is_empty() {
             // Whatever a busier time has needed.
             self.table.shrink_to(TABLE_KEPT);
@@ -201,6 +266,7 @@ impl Transports {
         {
             // The shard might give the socket away, and a send is in flight: later.
             session.hold(bytes);
+            self.weigh(slot);
             return Arrived::default();
         }
         self.pass(slot, bytes, ring)
@@ -211,11 +277,13 @@ impl Transports {
         let Some(transport) = self.table.get_mut(&slot) else {
             return Arrived::default();
         };
+        let was_handshaking = is_handshaking(&mut transport.passage);
         let Passed { peer } = match transport.passage.read(bytes, &mut plaintext) {
             Ok(passed) => passed,
             Err(refused) => {
                 plaintext.clear();
-                let end = self.refuse(slot, &refused);
+                let end = self.refuse(slot, &refused, was_handshaking);
+                self.weigh(slot);
                 return Arrived {
                     peer: None,
                     plaintext,
@@ -225,6 +293,13 @@ impl Transports {
         };
         let marks = &mut transport.marks;
         let session = transport.passage.session();
+        if let Some(session) = &session
+            && was_handshaking
+            && !session.is_handshaking()
+        {
+            self.counts.handshakes += 1;
+            self.counts.resumed += u64::from(session.is_resumed());
+        }
         let has_pending = session
             .as_ref()
             .is_some_and(|session| session.has_pending());
@@ -245,6 +320,7 @@ impl Transports {
         } else if matches!(*transport.passage, Passage::Plain) {
             self.remove(slot);
         }
+        self.weigh(slot);
         Arrived {
             peer,
             plaintext,
@@ -252,7 +328,15 @@ impl Transports {
         }
     }
 
-    fn refuse(&mut self, slot: Slot, refused: &Refused) -> End {
+    fn refuse(&mut self, slot: Slot, refused: &Refused, was_handshaking: bool) -> End {
+        let counts = &mut self.counts;
+        match refused {
+            Refused::Proxy(_) => counts.proxy_refused += 1,
+            Refused::Session(_) if !was_handshaking => {}
+            Refused::Session(SessionError::NotTls) => counts.failed_plain += 1,
+            Refused::Session(error) if error.is_refusal() => counts.failed_refused += 1,
+            Refused::Session(_) => counts.failed_protocol += 1,
+        }
         if let Refused::Session(SessionError::NotTls) = refused {
             self.remove(slot);
             return End::NotTls;
@@ -320,6 +404,7 @@ impl Transports {
         };
         let mut records = Vec::new();
         let written = write(&mut transport.passage, &[&bytes], &mut records);
+        self.weigh(slot);
         if written.is_err() || records.len() > SEND_BYTES_MAX {
             self.failed.push(slot);
             return None;
@@ -361,6 +446,9 @@ impl Transports {
         transport.marks.waiting = false;
         if write(&mut transport.passage, pieces, &mut self.ciphertext).is_err() {
             self.failed.push(slot);
+        }
+        if transport.held > 0 {
+            self.weigh(slot);
         }
         self.sealed_from(slot, start, ring);
     }
@@ -416,6 +504,7 @@ impl Transports {
                 Some(session) => session.take_pending(&mut self.ciphertext),
                 None => {}
             }
+            self.weigh(slot);
             self.sealed_from(slot, start, ring);
         }
         self.waiting = waiting;
@@ -467,6 +556,14 @@ impl Transports {
             self.ciphertext = Vec::new();
         }
     }
+}
+
+/// Whether a handshake is to be done yet: that of a session which comes after a proxy's header, too.
+fn is_handshaking(passage: &mut Passage) -> bool {
+    passage.is_secure()
+        && passage
+            .session()
+            .is_none_or(|session| session.is_handshaking())
 }
 
 fn write(passage: &mut Passage, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<(), SessionError> {

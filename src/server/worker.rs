@@ -307,7 +307,9 @@ impl<A: App> Turns<A> {
             counters.enters = ring.enters;
             counters.sends = ring.sends;
             counters.wakes = mesh.wakes;
+            self.driver.transports.tell(counters);
         });
+        self.shard.note_tls(self.driver.transports.bytes());
     }
 
     /// Stops accepting before the table of descriptors is full, with room for connections that come
@@ -486,6 +488,7 @@ impl<A: App> Turns<A> {
         };
         let listen = &self.listens[listener];
         let Ok(proxy) = listen.proxy(peer) else {
+            self.driver.transports.note_untrusted();
             security::report(security::Event {
                 kind: security::Kind::Refused,
                 reason: "untrusted_proxy",

@@ -153,6 +153,8 @@ pub(crate) struct Core<A: App> {
     pub(crate) times: Times,
     /// What the driver receives into, bytes.
     pub(crate) receive_buffers: u64,
+    /// What the driver keeps for TLS, bytes.
+    pub(crate) tls_bytes: u64,
     /// Whether the driver takes new sockets.
     pub(crate) accepting: bool,
     /// Connections in [`Phase::Open`].
@@ -219,6 +221,7 @@ impl<A: App> Core<A> {
             stopwatch: Stopwatch::default(),
             times: Times::default(),
             receive_buffers: 0,
+            tls_bytes: 0,
             accepting: true,
             open: 0,
             shutting_down: false,

@@ -147,4 +147,9 @@ impl<A: App> Shard<A> {
     pub fn note_receive_buffers(&mut self, bytes: u64) {
         self.core.receive_buffers = bytes;
     }
+
+    /// Notes what the driver keeps for TLS, bytes.
+    pub fn note_tls(&mut self, bytes: u64) {
+        self.core.tls_bytes = bytes;
+    }
 }

@@ -34,6 +34,7 @@ impl<A: App> Core<A> {
             barriers: self.barriers.bytes() as u64,
             spare: (pool.spare_bytes() + self.queues.bytes()) as u64,
             receive_buffers: self.receive_buffers,
+            tls: self.tls_bytes,
             ..self.held
         }
     }

@@ -67,6 +67,15 @@ impl Passage {
         matches!(self, Self::Tls(_) | Self::Proxy { then: Some(_), .. })
     }
 
+    /// What waits in it, bytes.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Proxy { gathered, .. } => gathered.len(),
+            Self::Tls(session) => session.held_bytes(),
+            Self::Plain => 0,
+        }
+    }
+
     /// The session, once bytes of it are due.
     pub fn session(&mut self) -> Option<&mut Session> {
         match self {

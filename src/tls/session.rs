@@ -7,11 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
+use rustls::{HandshakeKind, ServerConfig};
 
 /// Most bytes of a client's handshake. A hello with a post-quantum key share and tickets takes 2 to
 /// 4 KiB, and we ask for no certificates. With it a client that sends no end of handshake is cut off.
@@ -42,6 +42,14 @@ pub enum SessionError {
     /// The keys have encrypted as much as they may (TLS 1.2 cannot have new ones).
     #[error("the session's keys are used up")]
     Exhausted,
+}
+
+impl SessionError {
+    /// Whether the peer has said by an alert that it does not go on: that it does not know the
+    /// authority, for one.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Protocol(rustls::Error::AlertReceived(_)))
+    }
 }
 
 /// A TLS session. Boxed where connections are many: it is larger than all else that an idle one has.
@@ -92,6 +100,21 @@ impl Session {
     /// Whether the handshake is not done yet.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Whether [`read`](Session::read) has told an error: there is nothing to be had of it any more.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Whether a ticket has made the handshake shorter. `false` before it is done.
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// What waits in it, either way, bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.incoming.len() + self.outgoing.len()
     }
 
     /// Whether the peer has sent its `close_notify`: it will send no more.

@@ -38,6 +38,13 @@ impl Authority {
         }
     }
 
+    /// Writes its own certificate, which clients trust, to a file.
+    pub(crate) fn root(&self) -> PathBuf {
+        let path = self.folder.join("root.pem");
+        fs::write(&path, self.issuer.pem()).expect("written");
+        path
+    }
+
     /// Writes (again) the files `name` with a new certificate for these hosts.
     pub(crate) fn issue(&self, name: &str, hosts: &[&str]) -> CertificateFiles {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();

@@ -43,6 +43,7 @@ impl Collector for Scrape {
         server(report, out)?;
         core_gauges(report, out)?;
         core_counters(report, out)?;
+        tls_failures(report, out)?;
         by_reason(report, out)?;
         times(report, out)?;
         realtime(report, out)?;
@@ -200,6 +201,9 @@ fn core_name(field: &str) -> Option<&'static str> {
         "enters" => "ring_enters",
         "sends" => "ring_sends",
         "wakes" => "ring_wakes",
+        "tls_handshakes" => "tls_handshakes",
+        "tls_resumed" => "tls_handshakes_resumed",
+        "proxy_refused" => "proxy_protocol_refused",
         _ => return None,
     })
 }
@@ -229,6 +233,25 @@ fn tallied<K: ToString + PartialEq>(tally: &Tally<K>, label: &'static str) -> Ve
     samples
         .map(|(key, count)| (vec![(label, key)], number(count)))
         .collect()
+}
+
+/// TLS handshakes that failed, by the class of what was wrong.
+fn tls_failures(report: &Report, out: &mut Families<'_>) -> fmt::Result {
+    let mut sum = Counters::default();
+    for shard in answers(report) {
+        sum.merge(&shard.figures.counters);
+    }
+    let samples = [
+        ("plain", sum.tls_failed_plain),
+        ("refused", sum.tls_failed_refused),
+        ("protocol", sum.tls_failed_protocol),
+        ("unfinished", sum.tls_failed_unfinished),
+    ];
+    let samples =
+        samples.map(|(reason, count)| (vec![("reason", reason.to_owned())], number(count)));
+    let help = "TLS handshakes that failed: no TLS at all, refused by the client, a breach of the protocol \
+                or nothing in common, left before it was done.";
+    out.counter("campanile_tls_handshakes_failed", help, samples)
 }
 
 fn by_reason(report: &Report, out: &mut Families<'_>) -> fmt::Result {

@@ -2,6 +2,8 @@
 //!
 //! A [`Mode`] says what they talk about. One turn: what is ready is sent, all that has come is handled.
 
+mod receive;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -11,15 +13,14 @@ use std::time::Duration;
 use campanile::id::Slot;
 use campanile::ring::{Completion, PreparedRing, Ring, RingConfig};
 use campanile::time::Clock;
-use campanile::ws::{Opcode, close};
 
 use super::clock::Pacer;
 use super::crowd::Command;
 use super::fault::Fault;
-use super::frames::{self, Fragments, Incoming, Unfit};
+use super::frames::Fragments;
 use super::latency::Latencies;
-use super::message;
 use super::shared::{Gauge, Shared};
+use super::tls::{Session, Tls};
 
 /// What clients say and what they must hear.
 pub(crate) trait Mode: Send + 'static {
@@ -77,6 +78,10 @@ struct Client {
     phase: Phase,
     /// An owned send is in flight: `out` waits.
     is_blocked: bool,
+    /// In `Core::ready`.
+    is_ready: bool,
+    /// Over TLS: `out` becomes records at the end of a turn.
+    tls: Option<Box<Session>>,
 }
 
 /// The place of a thread among the others. Clients are dealt out in turn: thread `index` has those
@@ -112,6 +117,8 @@ pub(crate) struct Core {
     ready: Vec<Slot>,
     spare: Vec<Vec<u8>>,
     fragments: Fragments,
+    /// What has come over TLS: memory for the next.
+    plaintext: Vec<u8>,
     /// The completion that ended the short sends.
     held: Option<Completion>,
     /// Slots yet to be opened, and at what pace.
@@ -134,6 +141,8 @@ pub(crate) struct Core {
     /// Messages that were taken and are none of ours.
     pub(crate) others: u64,
     reopened: u64,
+    /// TLS sessions that have come back by a ticket.
+    resumed: u64,
     received: u64,
     received_us: u64,
     latencies: Latencies,
@@ -189,6 +198,7 @@ impl Core {
             ready: Vec::new(),
             spare: Vec::new(),
             fragments: Fragments::default(),
+            plaintext: Vec::new(),
             held: None,
             to_open: VecDeque::new(),
             open_pacer: None,
@@ -203,6 +213,7 @@ impl Core {
             joined: 0,
             others: 0,
             reopened: 0,
+            resumed: 0,
             received: 0,
             received_us: 0,
             latencies: Latencies::new(),
@@ -255,8 +266,10 @@ impl Core {
         }
         client.phase = Phase::Closing;
         client.is_blocked = false;
+        client.is_ready = false;
         client.out = Vec::new();
         client.partial = Vec::new();
+        client.tls = None;
         self.fragments.forget(slot);
         self.ready.retain(|&ready| ready != slot);
         self.ring.close(slot);
@@ -292,7 +305,14 @@ impl Core {
                 })?;
             self.ring.adopt(slot, number);
             self.ring.promote(slot);
-            self.clients[slot.index()].phase = Phase::Opening;
+            let tls = self.shared.handshakes.tls.as_ref().map(Tls::connect);
+            let tls = tls.transpose().map_err(|error| Fault::Handshake {
+                client: user,
+                what: error.to_string(),
+            })?;
+            let client = &mut self.clients[slot.index()];
+            client.phase = Phase::Opening;
+            client.tls = tls;
             self.opening.push_back((slot, self.now_us + HANDSHAKE_US));
             self.waiting += 1;
             let (shared, room) = (Arc::clone(&self.shared), mode.room(self.share, user));
@@ -323,6 +343,7 @@ impl Core {
             .map(|wake_us| wake_us.saturating_sub(self.now_us))
             .min();
         let timeout = wait_us.map_or(TURN, |us| TURN.min(Duration::from_micros(us)));
+        self.seal()?;
         let Self {
             ring,
             clients,
@@ -331,7 +352,10 @@ impl Core {
         } = self;
         ring.submit_and_wait(Some(timeout), |batch| {
             for &slot in ready.iter() {
-                batch.send(slot, &clients[slot.index()].out);
+                let out = &clients[slot.index()].out;
+                if !out.is_empty() {
+                    batch.send(slot, out);
+                }
             }
         })?;
         self.read_clock();
@@ -348,6 +372,24 @@ impl Core {
             self.ring.tick(now);
         }
         self.publish();
+        Ok(())
+    }
+
+    /// Makes records of what is sent over TLS in this turn.
+    fn seal(&mut self) -> Result<(), Fault> {
+        if self.shared.handshakes.tls.is_none() {
+            return Ok(());
+        }
+        for &slot in &self.ready {
+            let client = &mut self.clients[slot.index()];
+            if let Some(session) = &mut client.tls {
+                let sealed = session.seal(&mut client.out);
+                sealed.map_err(|error| Fault::Socket {
+                    client: self.share.client(slot),
+                    error,
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -372,6 +414,7 @@ impl Core {
         gauge.joined.store(self.joined, Ordering::Release);
         gauge.others.store(self.others, Ordering::Release);
         gauge.reopened.store(self.reopened, Ordering::Release);
+        gauge.resumed.store(self.resumed, Ordering::Release);
         gauge.received_us.store(self.received_us, Ordering::Release);
         gauge.received.store(self.received, Ordering::Release);
         gauge.opened_us.store(self.opened_us, Ordering::Release);
@@ -395,7 +438,9 @@ impl Core {
             self.ring.send_owned(slot, rest);
         }
         while let Some(slot) = self.ready.pop() {
-            let out = std::mem::take(&mut self.clients[slot.index()].out);
+            let client = &mut self.clients[slot.index()];
+            client.is_ready = false;
+            let out = std::mem::take(&mut client.out);
             self.recycle(out);
         }
         Ok(())
@@ -417,9 +462,10 @@ impl Core {
                 let client = &mut self.clients[slot.index()];
                 client.is_blocked = false;
                 if !client.out.is_empty() {
+                    client.is_ready = true;
                     self.ready.push(slot);
                 }
-                Ok(())
+                self.answer_records(slot)
             }
             Completion::EndOfStream(slot) => self.ended(slot),
             Completion::Failed(slot, errno) => {
@@ -447,176 +493,6 @@ impl Core {
         }
     }
 
-    fn receive<M: Mode>(&mut self, mode: &mut M, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
-        let client = &mut self.clients[slot.index()];
-        if client.phase == Phase::Opening {
-            return self.answer(mode, slot, bytes);
-        }
-        let mut bytes = bytes;
-        let mut partial = std::mem::take(&mut client.partial);
-        if !partial.is_empty() {
-            if !self.gather(slot, &mut partial, &mut bytes)? {
-                self.clients[slot.index()].partial = partial;
-                return Ok(());
-            }
-            let rest = self.frames(mode, slot, &partial)?;
-            debug_assert!(rest.is_empty(), "it was gathered to its end");
-            partial.clear();
-        }
-        let rest = self.frames(mode, slot, bytes)?;
-        if rest.is_empty() {
-            self.recycle(partial);
-        } else {
-            if partial.capacity() == 0 {
-                partial = self.spare.pop().unwrap_or_default();
-            }
-            partial.extend_from_slice(rest);
-            self.clients[slot.index()].partial = partial;
-        }
-        Ok(())
-    }
-
-    /// Moves the rest of the frame that has begun from `bytes` to `partial`. Whether it is whole.
-    fn gather(&self, slot: Slot, partial: &mut Vec<u8>, bytes: &mut &[u8]) -> Result<bool, Fault> {
-        loop {
-            let wanted = frames::wanted(partial);
-            let wanted = usize::try_from(wanted)
-                .ok()
-                .filter(|&wanted| wanted <= self.message_bytes_max + 10)
-                .ok_or_else(|| Fault::TooBig {
-                    client: self.share.client(slot),
-                    bytes: wanted,
-                })?;
-            let missing = wanted - partial.len();
-            if missing == 0 {
-                return Ok(true);
-            }
-            if bytes.is_empty() {
-                return Ok(false);
-            }
-            let (now, later) = bytes.split_at(missing.min(bytes.len()));
-            if partial.capacity() < wanted {
-                partial.reserve_exact(missing);
-            }
-            partial.extend_from_slice(now);
-            *bytes = later;
-        }
-    }
-
-    /// The answer to the opening handshake, and perhaps what follows it at once.
-    fn answer<M: Mode>(&mut self, mode: &mut M, slot: Slot, bytes: &[u8]) -> Result<(), Fault> {
-        let user = self.share.client(slot);
-        let mut head = std::mem::take(&mut self.clients[slot.index()].partial);
-        let gathered = if head.is_empty() {
-            bytes
-        } else {
-            head.extend_from_slice(bytes);
-            &head
-        };
-        let checked = self.shared.handshakes.check(gathered, user);
-        let checked = checked.map_err(|what| Fault::Handshake { client: user, what })?;
-        let Some(length) = checked else {
-            if head.is_empty() {
-                head.extend_from_slice(bytes);
-            }
-            self.clients[slot.index()].partial = head;
-            return Ok(());
-        };
-        self.clients[slot.index()].phase = Phase::Open;
-        self.waiting -= 1;
-        self.open += 1;
-        self.opened_us = self.now_us;
-        mode.opened(self, slot)?;
-        if length < gathered.len() {
-            self.receive(mode, slot, &gathered[length..])?;
-        }
-        Ok(())
-    }
-
-    /// Handles whole frames; returns what follows them.
-    fn frames<'b, M: Mode>(
-        &mut self,
-        mode: &mut M,
-        slot: Slot,
-        mut bytes: &'b [u8],
-    ) -> Result<&'b [u8], Fault> {
-        const WHOLE_TEXT: u8 = 0x81;
-        loop {
-            // Nearly all are whole texts, and short.
-            if let [WHOLE_TEXT, length @ 0..=125, rest @ ..] = bytes
-                && self.fragments.is_empty()
-            {
-                let Some((text, rest)) = rest.split_at_checked(usize::from(*length)) else {
-                    return Ok(bytes);
-                };
-                mode.text(self, slot, text)?;
-                bytes = rest;
-                continue;
-            }
-            if let [WHOLE_TEXT, 126, a, b, rest @ ..] = bytes
-                && self.fragments.is_empty()
-                && let length @ 126.. = u16::from_be_bytes([*a, *b])
-            {
-                let Some((text, rest)) = rest.split_at_checked(usize::from(length)) else {
-                    return Ok(bytes);
-                };
-                mode.text(self, slot, text)?;
-                bytes = rest;
-                continue;
-            }
-            let decoded = frames::header(bytes, self.message_bytes_max);
-            let Some((header, header_bytes, frame_bytes)) =
-                decoded.map_err(|unfit| self.unfit(slot, unfit))?
-            else {
-                return Ok(bytes);
-            };
-            let Some((frame, rest)) = bytes.split_at_checked(frame_bytes) else {
-                return Ok(bytes);
-            };
-            self.frame(mode, slot, header, &frame[header_bytes..])?;
-            bytes = rest;
-        }
-    }
-
-    fn unfit(&self, slot: Slot, unfit: Unfit) -> Fault {
-        let client = self.share.client(slot);
-        match unfit {
-            Unfit::Violation(violation) => Fault::Frame { client, violation },
-            Unfit::TooBig(bytes) => Fault::TooBig { client, bytes },
-        }
-    }
-
-    fn frame<M: Mode>(
-        &mut self,
-        mode: &mut M,
-        slot: Slot,
-        header: campanile::ws::Header,
-        payload: &[u8],
-    ) -> Result<(), Fault> {
-        let mut fragments = std::mem::take(&mut self.fragments);
-        let incoming = fragments
-            .take(slot, header, payload, self.message_bytes_max)
-            .map_err(|unfit| self.unfit(slot, unfit))?;
-        let client = self.share.client(slot);
-        let result = match incoming {
-            Incoming::Text(text) => mode.text(self, slot, text),
-            Incoming::Binary => Err(Fault::Corrupt {
-                client,
-                what: "it is binary".to_owned(),
-            }),
-            Incoming::Ping(payload) => self.queue(slot, |out| {
-                message::frame_into(out, Opcode::Pong, payload);
-            }),
-            Incoming::Close(payload) => Err(Fault::Closed {
-                client,
-                close: close_text(payload),
-            }),
-            Incoming::Nothing => Ok(()),
-        };
-        self.fragments = fragments;
-        result
-    }
-
     /// Counts a message that was checked. `sent_us`: when it was sent, or due.
     #[inline]
     pub(crate) fn count(&mut self, sent_us: u64) {
@@ -633,13 +509,12 @@ impl Core {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Fault> {
         let client = &mut self.clients[slot.index()];
-        if client.out.is_empty() {
-            if client.out.capacity() == 0 {
-                client.out = self.spare.pop().unwrap_or_default();
-            }
-            if !client.is_blocked {
-                self.ready.push(slot);
-            }
+        if client.out.capacity() == 0 {
+            client.out = self.spare.pop().unwrap_or_default();
+        }
+        if !client.is_ready && !client.is_blocked {
+            client.is_ready = true;
+            self.ready.push(slot);
         }
         write(&mut client.out);
         let bytes = client.out.len();
@@ -649,14 +524,5 @@ impl Core {
             return Err(Fault::Backlog { client, bytes });
         }
         Ok(())
-    }
-}
-
-/// A close frame's code and reason, for people.
-fn close_text(payload: &[u8]) -> String {
-    match close::decode(payload) {
-        Ok(Some((code, reason))) => format!("{code} {reason}"),
-        Ok(None) => "without a code".to_owned(),
-        Err(violation) => format!("with a damaged code: {violation:?}"),
     }
 }

@@ -85,6 +85,7 @@ fn open(crowd: &mut Crowd, args: &ConnectArgs, report: &mut Report) -> Result<Be
     let count = args.connections;
     let is_held = !args.hold.is_zero();
     let server_rss_before = server_rss(crowd)?;
+    let resumed_before = crowd.shared.totals().resumed;
     let mut connect_s = 0.0;
     let mut spent = Spent::default();
     let mut half_slab = None;
@@ -98,6 +99,8 @@ fn open(crowd: &mut Crowd, args: &ConnectArgs, report: &mut Report) -> Result<Be
     report.count("connections", count as u64);
     report.number("connect_s", connect_s);
     report.number("handshakes_per_s", count as f64 / connect_s);
+    let resumed = crowd.shared.totals().resumed - resumed_before;
+    report.perhaps("tls_resumed", (resumed > 0).then_some(resumed as f64));
     let per_handshake = |us: f64| us / count as f64;
     report.perhaps(
         "server_cpu_us_per_handshake",

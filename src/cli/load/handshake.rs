@@ -13,6 +13,7 @@ use campanile::ws::handshake::accept_key;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::target::{Sources, Url};
+use super::tls::Tls;
 
 /// Keys that connections take in turn: random, but not one for each of a million.
 const KEYS: usize = 64;
@@ -24,6 +25,8 @@ const FIELDS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Handshakes {
     server: SocketAddr,
+    /// For `wss`.
+    pub(crate) tls: Option<Tls>,
     sources: Option<Sources>,
     /// Sources that were used, over all threads.
     used: AtomicU64,
@@ -35,9 +38,12 @@ pub(crate) struct Handshakes {
 }
 
 impl Handshakes {
+    /// A URL with TLS goes with `tls`, one without with none.
+    ///
     /// Errors: the host's name has no address, or `sources` are given for a server elsewhere.
     pub(crate) fn new(
         url: &Url,
+        tls: Option<Tls>,
         sources: Option<Sources>,
         headers: &[(String, String)],
         subprotocol: Option<&str>,
@@ -70,6 +76,7 @@ impl Handshakes {
         let start = sources.map_or(0, |_| fastrand::u64(..50_000));
         Ok(Self {
             server,
+            tls,
             sources,
             used: AtomicU64::new(start),
             target: url.target.clone(),
@@ -188,7 +195,7 @@ mod tests {
     fn handshakes(subprotocol: Option<&str>) -> Handshakes {
         let url = Url::from_str("ws://127.0.0.1:9/ws/{room}?user={user}").unwrap();
         let headers = [("X-Who".to_owned(), "me".to_owned())];
-        Handshakes::new(&url, None, &headers, subprotocol).unwrap()
+        Handshakes::new(&url, None, None, &headers, subprotocol).unwrap()
     }
 
     fn answer(handshakes: &Handshakes, more: &str) -> Vec<u8> {

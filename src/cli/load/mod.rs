@@ -7,7 +7,7 @@
 //!   crowd                      the threads, and the one that leads them
 //!   relay chat                 what clients say and must hear (each a Mode)
 //!   client                     very many clients on one ring
-//!   frames handshake message   the wire
+//!   frames handshake message tls   the wire
 //!   latency series process report   what is found out
 //! ```
 //! Everything that is received is checked; what is lost, doubled, reordered or damaged ends the run.
@@ -33,6 +33,7 @@ mod report;
 mod series;
 mod shared;
 mod target;
+mod tls;
 mod traffic;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ use self::message::{SENDERS_MAX, STAMP_BYTES};
 use self::relay::Pace;
 use self::report::Report;
 use self::target::{Sources, Url};
+use self::tls::Tls;
 use self::traffic::Length;
 
 const AFTER_HELP: &str = "\
@@ -249,9 +251,15 @@ impl PaceArgs {
 /// What all modes take.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The server: ws://host:port/path?query. {user} becomes the connection's number, {room} its room's
+    /// The server: ws[s]://host:port/path?query. {user} becomes the connection's number, {room} its room's
     #[arg(long, value_name = "URL")]
     url: Url,
+    /// Authorities that are trusted, PEM; wss:// needs them
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Come back by the ticket of a TLS session that was there before; else all handshakes are full
+    #[arg(long, requires = "ca")]
+    tls_resume: bool,
     /// Messages flow for so long before anything is measured
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
@@ -316,9 +324,19 @@ impl Common {
         )
     }
 
+    fn tls(&self) -> Result<Option<Tls>, String> {
+        match (self.url.is_secure, &self.ca) {
+            (true, Some(ca)) => Tls::new(ca, self.url.host(), self.tls_resume).map(Some),
+            (true, None) => Err("wss:// needs --ca: whom to trust".to_owned()),
+            (false, Some(_)) => Err("--ca is for wss://".to_owned()),
+            (false, None) => Ok(None),
+        }
+    }
+
     fn handshakes(&self) -> Result<Handshakes, Fault> {
         let subprotocol = self.subprotocol.as_deref();
-        Handshakes::new(&self.url, self.sources, &self.header, subprotocol)
+        let tls = self.tls().map_err(Fault::Impossible)?;
+        Handshakes::new(&self.url, tls, self.sources, &self.header, subprotocol)
             .map_err(Fault::Impossible)
     }
 
@@ -474,7 +492,7 @@ mod tests {
     fn wrong_arguments_are_refused_with_what_is_wrong() {
         for (words, part) in [
             ("echo", "--url"),
-            ("echo --url http://a/", "only ws://"),
+            ("echo --url http://a/", "only ws:// and wss://"),
             ("echo --url ws://a/ --connections 0", "at least 1"),
             ("echo --url ws://a/ --size 23", "24 to"),
             ("echo --url ws://a/ --rate 0", "0.001"),

@@ -257,7 +257,12 @@ async fn subscribe(
     address: SocketAddr,
     board: &Rc<Board>,
 ) -> Result<JoinSet<Result<(), Fault>>, Fault> {
-    let handshakes = Handshakes::new(&args.url, None, &[], None).map_err(Fault::Impossible)?;
+    if args.url.is_secure {
+        let what = "publish is measured over ws:// only, without TLS";
+        return Err(Fault::Impossible(what.to_owned()));
+    }
+    let handshakes =
+        Handshakes::new(&args.url, None, None, &[], None).map_err(Fault::Impossible)?;
     let mut tasks = JoinSet::new();
     for client in 0..args.subscribers {
         let stream = TcpStream::connect(address).await;

@@ -32,6 +32,8 @@ pub(crate) struct Gauge {
     pub(crate) others: AtomicU64,
     /// Connections that were left to be opened again.
     pub(crate) reopened: AtomicU64,
+    /// TLS sessions that have come back by a ticket.
+    pub(crate) resumed: AtomicU64,
     /// The latest epoch for which everything was handed over.
     pub(crate) epoch: AtomicU64,
     pub(crate) published: Mutex<Published>,
@@ -50,6 +52,7 @@ impl Gauge {
             joined: AtomicU64::new(0),
             others: AtomicU64::new(0),
             reopened: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             published: Mutex::new(Published::new()),
         }
@@ -75,6 +78,7 @@ pub(crate) struct Totals {
     pub(crate) joined: u64,
     pub(crate) others: u64,
     pub(crate) reopened: u64,
+    pub(crate) resumed: u64,
 }
 
 /// Shared by all threads of a run.
@@ -125,6 +129,7 @@ impl Shared {
             totals.joined += gauge.joined.load(Ordering::Acquire);
             totals.others += gauge.others.load(Ordering::Acquire);
             totals.reopened += gauge.reopened.load(Ordering::Acquire);
+            totals.resumed += gauge.resumed.load(Ordering::Acquire);
             totals.sockets += gauge.sockets.load(Ordering::Acquire);
         }
         for gauge in &self.gauges {

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// A `ws://` URL, in which `{user}` and `{room}` stand for a connection's own.
+/// A `ws://` or `wss://` URL, in which `{user}` and `{room}` stand for a connection's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     text: String,
+    /// `wss`: over TLS.
+    pub(crate) is_secure: bool,
     /// Host and port as they were written: the `Host` header.
     pub(crate) authority: String,
     /// Path and query.
@@ -17,18 +19,22 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text
-            .strip_prefix("ws://")
-            .ok_or("only ws:// is spoken, no TLS")?;
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let is_secure = match scheme {
+            "ws" => false,
+            "wss" => true,
+            _ => return Err("only ws:// and wss:// are spoken".to_owned()),
+        };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let is_header = |part: &str| part.bytes().all(|byte| byte.is_ascii_graphic());
         if authority.is_empty() || !is_header(rest) || rest.contains(['#', '@']) {
-            return Err("not of the form ws://host:port/path?query".to_owned());
+            return Err("not of the form ws[s]://host:port/path?query".to_owned());
         }
         let slash = if target.starts_with('/') { "" } else { "/" };
         Ok(Self {
             text: text.to_owned(),
+            is_secure,
             authority: authority.to_owned(),
             target: format!("{slash}{target}"),
         })
@@ -42,17 +48,24 @@ impl std::fmt::Display for Url {
 }
 
 impl Url {
+    /// Host and port, if one is written.
+    fn host_and_port(&self) -> (&str, Option<u16>) {
+        let port = |(host, port): (_, &str)| Some((host, Some(port.parse().ok()?)));
+        let parts = self.authority.rsplit_once(':').and_then(port);
+        parts.unwrap_or((&self.authority, None))
+    }
+
+    /// The name or address of the server, as certificates have it.
+    pub(crate) fn host(&self) -> &str {
+        let (host, _) = self.host_and_port();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// The server's address, IPv4 if it has one.
     pub(crate) fn resolve(&self) -> Result<SocketAddr, String> {
-        let has_port = self
-            .authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let found = if has_port {
-            self.authority.to_socket_addrs()
-        } else {
-            (self.authority.as_str(), 80).to_socket_addrs()
-        };
+        let (_, port) = self.host_and_port();
+        let port = port.unwrap_or(if self.is_secure { 443 } else { 80 });
+        let found = (self.host(), port).to_socket_addrs();
         let addresses: Vec<_> = found
             .map_err(|error| format!("{}: {error}", self.authority))?
             .collect();
@@ -131,14 +144,7 @@ mod tests {
         );
         assert_eq!(url("ws://host"), cut("host", "/"));
         assert_eq!(url("ws://host?x"), cut("host", "/?x"));
-        for wrong in [
-            "wss://a/",
-            "http://a/",
-            "ws:///x",
-            "ws://a/ b",
-            "ws://a/#x",
-            "a",
-        ] {
+        for wrong in ["http://a/", "ws:///x", "ws://a/ b", "ws://a/#x", "a"] {
             assert!(url(wrong).is_err(), "{wrong}");
         }
     }
@@ -147,6 +153,11 @@ mod tests {
     fn a_port_may_be_left_out() {
         let url = Url::from_str("ws://127.0.0.1/").unwrap();
         assert_eq!(url.resolve().unwrap(), "127.0.0.1:80".parse().unwrap());
+        let url = Url::from_str("wss://[::1]/").unwrap();
+        assert_eq!((url.host(), url.is_secure), ("::1", true));
+        assert_eq!(url.resolve().unwrap(), "[::1]:443".parse().unwrap());
+        let url = Url::from_str("wss://a.test:8443/").unwrap();
+        assert_eq!(url.host(), "a.test");
     }
 
     #[test]
