@@ -103,7 +103,7 @@ def test_an_upgrade_is_refused_with_a_status_and_a_reason(server, head, status):
     server.join("ann").lives()
 
 
-@pytest.mark.parametrize("origin", ["http://localhost", "https://LOCALHOST:443"])
+@pytest.mark.parametrize("origin", ["http://localhost", "http://LOCALHOST:80"])
 def test_a_page_of_the_same_origin_may_connect(server, origin):
     with server.tcp() as peer:
         peer.sendall(request(Origin=origin))

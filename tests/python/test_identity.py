@@ -323,7 +323,8 @@ def test_a_restart_forgets_revocations(start):
 def test_revoking_needs_the_scope_admin(start):
     for scopes in ('["publish", "users", "rooms"]', '["users"]'):
         server = start(
-            {"AUTH__MODE": "required"} | options("HS256"), config=OPERATED.replace('["admin"]', scopes)
+            {"AUTH__MODE": "required", "STORE__PATH": ""} | options("HS256"),
+            config=OPERATED.replace('["admin"]', scopes),
         )
         with pytest.raises(urllib.error.HTTPError) as refusal:
             revoke(server, "ann")

@@ -328,7 +328,7 @@ def test_the_server_knows_the_clients_address(trusted):
     refused, _ = trusted.refusal("eve", origin="http://elsewhere.example", source_address=(TWO, 0))
     assert refused.status_code == 403
     (event,) = security_events(trusted)
-    assert (event["kind"], event["address"]) == ("forbidden", TWO), event
+    assert (event["kind"], event["address"]) == ("refused", TWO), event
 
 
 @pytest.mark.options(LIMITS__MAX_CONNECTIONS_PER_ADDRESS="1")
