@@ -51,6 +51,8 @@ mode = "trust"
 [heartbeat]
 ping_period = "10s"
 pong_wait = "20s"
+[store]
+path = ""
 [limits]
 memory_limit = "{limit_mib}MiB"
 max_connections_per_user = 0
