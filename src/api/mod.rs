@@ -44,6 +44,7 @@ mod idempotency;
 mod messages;
 pub mod metrics;
 mod objects;
+pub mod pages;
 pub mod pairing;
 mod rate;
 mod rooms;

@@ -1,23 +1,7 @@
 //! The chat page of development mode: static files inside the binary, no build step.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use axum::Router;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-
-/// The page runs its own scripts and speaks to its own server, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use campanile::api::pages::{self, CSS, File, HTML, JAVASCRIPT};
 
 /// Path, kind and text of a file of `web/chat/`, which is served under its name.
 macro_rules! file {
@@ -30,7 +14,7 @@ macro_rules! file {
     };
 }
 
-const FILES: [(&str, &str, &str); 18] = [
+const FILES: &[File] = &[
     ("/", HTML, include_str!("../../web/chat/index.html")),
     file!("base.css", CSS),
     file!("chat.css", CSS),
@@ -53,41 +37,7 @@ const FILES: [(&str, &str, &str); 18] = [
 
 /// Serves the page at `/`.
 pub(crate) fn router() -> Router {
-    FILES
-        .into_iter()
-        .fold(Router::new(), |router, (path, kind, text)| {
-            let tag = tag(text);
-            let answer = move |asked: HeaderMap| async move { answer(&asked, kind, text, &tag) };
-            router.route(path, get(answer))
-        })
-}
-
-/// A name for this very text, the same in every process.
-fn tag(text: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    format!("\"{:016x}\"", hasher.finish())
-}
-
-/// The file, or 304 to a browser that has it. Browsers are to ask each time: after an upgrade of the
-/// server no module of the old page must meet one of the new.
-fn answer(asked: &HeaderMap, kind: &'static str, text: &'static str, tag: &str) -> Response {
-    let headers = [
-        (CONTENT_TYPE, kind),
-        (CACHE_CONTROL, "no-cache"),
-        (ETAG, tag),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    let is_known = asked
-        .get(IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    if is_known {
-        (StatusCode::NOT_MODIFIED, headers).into_response()
-    } else {
-        (headers, text).into_response()
-    }
+    pages::routes(FILES)
 }
 
 #[cfg(test)]
@@ -117,19 +67,5 @@ mod tests {
                 .filter(|(at, _)| !text[*at..].starts_with("//www.w3.org/2000/svg"));
             assert_eq!(foreign.count(), 0, "{path}");
         }
-    }
-
-    #[test]
-    fn a_browser_that_has_a_file_is_told_so() {
-        let ask = |known: &str| {
-            let mut asked = HeaderMap::new();
-            asked.insert(IF_NONE_MATCH, known.parse().unwrap());
-            answer(&asked, CSS, "a {}", &tag("a {}"))
-        };
-        assert_eq!(ask(&tag("a {}")).status(), StatusCode::NOT_MODIFIED);
-        let changed = ask(&tag("b {}"));
-        assert_eq!(changed.status(), StatusCode::OK);
-        assert_eq!(changed.headers()[CONTENT_TYPE], CSS);
-        assert_eq!(changed.headers()[CONTENT_SECURITY_POLICY], POLICY);
     }
 }

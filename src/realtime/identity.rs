@@ -92,6 +92,9 @@ impl Known {
 impl State {
     /// Looks at a connection again when it is time, if its user is not known for ever.
     pub(super) fn watch(&mut self, socket: &mut Socket<'_, Realtime>) {
+        if socket.data().known.is_none() {
+            return;
+        }
         let now_s = socket.context().now().unix_ms / 1000;
         let options = self.desk.gate.authenticator().options();
         let connection = socket.id();
