@@ -17,7 +17,6 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use jsonwebtoken::Algorithm;
-use jsonwebtoken::jwk::Jwk;
 use serde::Deserialize;
 
 use super::error::AuthError;
@@ -69,7 +68,7 @@ pub(super) struct Jwks {
 impl std::fmt::Debug for Jwks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Jwks")
-            .field("url", &self.url)
+            .field("algorithms", &self.algorithms)
             .finish_non_exhaustive()
     }
 }
@@ -114,7 +113,7 @@ impl Jwks {
     pub(super) fn refresh(&self, now_s: u64) -> Fetching {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((_, fetching)) if fetching.peek().is_none() => fetching.clone(),
+            Some((_, fetching)) if is_awaited(fetching) => fetching.clone(),
             _ => last.insert((now_s, self.begin())).1.clone(),
         }
     }
@@ -125,9 +124,10 @@ impl Jwks {
     /// Errors: [`AuthError::Unavailable`], too many wait, or that fetch failed.
     pub(super) fn await_key(&self, now_s: u64) -> Result<Option<Waiting>, AuthError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |began_s: u64| now_s < began_s.saturating_add(RETRY_S);
         if let Some((began_s, fetching)) = &*last
             && let Some(done) = fetching.peek()
-            && now_s < began_s.saturating_add(RETRY_S)
+            && is_recent(*began_s)
         {
             return done
                 .as_ref()
@@ -136,7 +136,9 @@ impl Jwks {
         }
         let place = Place::take(&self.waiting)?;
         let fetching = match &*last {
-            Some((_, fetching)) if fetching.peek().is_none() => fetching.clone(),
+            Some((began_s, fetching)) if is_recent(*began_s) || is_awaited(fetching) => {
+                fetching.clone()
+            }
             _ => last.insert((now_s, self.begin())).1.clone(),
         };
         Ok(Some(Waiting { fetching, place }))
@@ -151,7 +153,8 @@ impl Jwks {
             "application/jwk-set+json, application/json".into(),
         )];
         let answer = self.fetch.get(&self.url, accept, self.timeout);
-        let url = self.url.clone();
+        // The query may hold a secret.
+        let url = self.url.split('?').next().unwrap_or_default().to_owned();
         let fetching = async move {
             fetches.fetch_add(1, Ordering::Relaxed);
             let read =
@@ -180,6 +183,12 @@ impl Jwks {
         };
         fetching.boxed().shared()
     }
+}
+
+/// Whether somebody besides us waits for a fetch, and so moves it on. One that all have left (who asks over
+/// HTTP may hang up) stands still, and when it is moved on again its time is over.
+fn is_awaited(fetching: &Fetching) -> bool {
+    fetching.strong_count().is_some_and(|holders| holders > 1) && fetching.peek().is_none()
 }
 
 /// Somebody who waits for a fetch.
@@ -231,9 +240,8 @@ pub(super) fn parse(body: &[u8], algorithms: &[Algorithm]) -> Result<FetchedKeys
     let set: Set = serde_json::from_slice(body).map_err(|_| JwksError::NotASet)?;
     let mut read = FetchedKeys::default();
     for member in set.keys {
-        let key = serde_json::from_value::<Jwk>(member).ok();
-        match key.and_then(|jwk| Key::of_jwk(&jwk, algorithms).ok()) {
-            Some(key) if read.keys.len() < KEYS_MAX => read.keys.push(key),
+        match Key::of_json(member, algorithms) {
+            Ok(key) if read.keys.len() < KEYS_MAX => read.keys.push(key),
             _ => read.skipped += 1,
         }
     }

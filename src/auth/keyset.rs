@@ -7,6 +7,7 @@
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use serde_json::Value;
 
 use super::digest::fingerprint;
 use super::options::{KeyError, KeyOptions, Material, SECRET_BYTES_MIN};
@@ -62,8 +63,8 @@ impl Key {
                 Self::bind(options.id.as_deref(), key, pem.trim().as_bytes(), named)
             }
             Material::PublicJwk(text) => {
-                let jwk: Jwk = serde_json::from_str(text).map_err(|_| KeyError::Unreadable)?;
-                let mut key = Self::of_jwk(&jwk, named)?;
+                let jwk = serde_json::from_str(text).map_err(|_| KeyError::Unreadable)?;
+                let mut key = Self::of_json(jwk, named)?;
                 key.id = options.id.as_deref().map(Into::into).or(key.id);
                 Ok(key)
             }
@@ -71,7 +72,17 @@ impl Key {
     }
 
     /// A public key of a set. Errors: a secret, a private key, or one that is not for signatures.
-    pub(super) fn of_jwk(jwk: &Jwk, named: &[Algorithm]) -> Result<Self, KeyError> {
+    ///
+    /// Where the private half of a key is published (`d`, RFC 7518 section 6), anybody can sign with it.
+    pub(super) fn of_json(jwk: Value, named: &[Algorithm]) -> Result<Self, KeyError> {
+        if jwk.get("d").is_some() {
+            return Err(KeyError::Private);
+        }
+        let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| KeyError::Unreadable)?;
+        Self::of_jwk(&jwk, named)
+    }
+
+    fn of_jwk(jwk: &Jwk, named: &[Algorithm]) -> Result<Self, KeyError> {
         let common = &jwk.common;
         let is_for_signatures = common
             .public_key_use
@@ -181,7 +192,10 @@ fn algorithms_of(key: &DecodingKey) -> Result<&'static [Algorithm], KeyError> {
         },
         AlgorithmFamily::Rsa => {
             let modulus_bytes = match key.kind() {
-                jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+                // Zeros before it make no number longer.
+                jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                    n.iter().skip_while(|&&byte| byte == 0).count()
+                }
                 jsonwebtoken::DecodingKeyKind::SecretOrDer(der) => {
                     let components = DEFAULT_PROVIDER
                         .key_utils

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::digest::fingerprint;
@@ -42,7 +42,18 @@ struct Header {
     alg: String,
     kid: Option<String>,
     /// Extensions that must be understood. None is.
-    crit: Option<IgnoredAny>,
+    #[serde(default)]
+    crit: IsThere,
+}
+
+/// Whether a member is there, whatever it says, `null` too.
+#[derive(Default)]
+struct IsThere(bool);
+
+impl<'de> Deserialize<'de> for IsThere {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
 }
 
 /// Takes a token apart.
@@ -58,7 +69,7 @@ pub(super) fn parts<'t>(token: &'t str, options: &TokenOptions) -> Result<Parts<
         return Err(AuthError::Malformed);
     }
     let header: Header = json(header)?;
-    let is_understood = header.crit.is_none();
+    let is_understood = !header.crit.0;
     let is_short = header
         .kid
         .as_deref()

@@ -202,6 +202,58 @@ fn all_who_wait_share_one_fetch_and_only_so_many_do() {
     assert_eq!(fake.count(), 1);
 }
 
+/// Whoever asks over HTTP and goes away takes the wait for its fetch along: nobody moves that on any more.
+/// The refresh at the interval waited for the remains, found them out of time, and the keys stayed old.
+#[test]
+fn a_fetch_that_its_waiters_have_left_holds_up_no_refresh() {
+    let old = ec(Algorithm::ES256);
+    let new = rsa(Algorithm::RS256);
+    let stuck = Arc::new(Fake {
+        answers: Mutex::new([Err(FetchError::Timeout), set(&[jwk(&new, "new")])].into()),
+        is_slow: true,
+        ..Fake::default()
+    });
+    let auth = fetching(&stuck);
+    let by_new = new.sign(Some("new"), &claims());
+    let unknown = old.sign(Some("unknown"), &claims());
+    let Ok(Verdict::Later(leaver)) = auth.verify(&unknown, NOW) else {
+        panic!("the set must be fetched");
+    };
+    assert!(
+        leaver.now_or_never().is_none(),
+        "it goes away while it waits"
+    );
+    // No more than one fetch in ten seconds, whoever leaves.
+    for _ in 0..3 {
+        assert!(auth.verify(&unknown, NOW + 9).is_ok());
+    }
+    assert_eq!(stuck.count(), 1);
+    stuck.released.store(1, Ordering::Relaxed);
+    refresh(&auth, NOW + 9);
+    assert_eq!(stuck.count(), 2, "a fetch of its own");
+    assert_eq!(at(&auth, &by_new, NOW + 9), Ok(()));
+}
+
+/// As above, for tokens: after ten seconds another fetch is due, whatever has become of the last.
+#[test]
+fn a_fetch_that_its_waiters_have_left_holds_up_no_token_for_more_than_ten_seconds() {
+    let pair = ec(Algorithm::ES256);
+    let fake = Arc::new(Fake {
+        answers: Mutex::new([Err(FetchError::Timeout), set(&[jwk(&pair, "k")])].into()),
+        is_slow: true,
+        ..Fake::default()
+    });
+    let auth = fetching(&fake);
+    let token = pair.sign(Some("k"), &claims());
+    let Ok(Verdict::Later(leaver)) = auth.verify(&token, NOW) else {
+        panic!("the set must be fetched");
+    };
+    drop(leaver);
+    fake.released.store(1, Ordering::Relaxed);
+    assert_eq!(at(&auth, &token, NOW + 10), Ok(()));
+    assert_eq!(fake.count(), 2);
+}
+
 #[test]
 fn fetched_and_given_keys_count_together_and_a_reload_keeps_what_was_fetched() {
     let given = secret(Algorithm::HS256);

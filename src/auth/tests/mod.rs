@@ -7,6 +7,7 @@ macro_rules! pem {
     };
 }
 
+mod forged;
 mod jwks;
 mod requests;
 mod sessions;
