@@ -34,7 +34,6 @@ pub struct Authenticator(Arc<Inner>);
 struct Inner {
     setup: ArcSwap<Setup>,
     fetch: Option<Arc<dyn Fetch>>,
-    tokens: Cache<TokenHash, Identity>,
     sessions: Sessions,
     revocations: Revocations,
     counters: Counters,
@@ -45,6 +44,9 @@ struct Setup {
     options: Arc<AuthOptions>,
     keys: Vec<Key>,
     jwks: Option<Arc<Jwks>>,
+    /// Tokens that were good by these very options: whoever still verifies by those from before tells
+    /// nobody of it.
+    tokens: Cache<TokenHash, Identity>,
 }
 
 /// Other options of an [`Authenticator`], sound, and not yet in force: see [`Authenticator::prepare`].
@@ -90,7 +92,6 @@ impl Authenticator {
         Ok(Self(Arc::new(Inner {
             setup: ArcSwap::from_pointee(setup),
             fetch,
-            tokens: Cache::new(CACHED_TOKENS),
             sessions: Sessions::default(),
             revocations: Revocations::default(),
             counters: Counters::default(),
@@ -206,7 +207,6 @@ impl Authenticator {
     /// Puts in force what [`prepare`](Self::prepare) made.
     pub fn take(&self, prepared: PreparedAuth) {
         self.0.setup.store(prepared.0);
-        self.0.tokens.clear();
         self.0.sessions.clear();
     }
 
@@ -316,7 +316,7 @@ impl Inner {
             return Err(AuthError::TooLong);
         }
         let hash = TokenHash(fingerprint(token.as_bytes()));
-        let cached = self.tokens.find(&hash);
+        let cached = keys.setup.tokens.find(&hash);
         let is_still_signed = |identity: &Identity| match &identity.proof {
             Proof::Token { key, .. } => has_key(keys, *key),
             Proof::Session(_) | Proof::Trusted => false,
@@ -333,7 +333,7 @@ impl Inner {
                 let parts = token::parts(token, options)?;
                 let identity = token::verify(token, &parts, keys.iter(), options, now_s)?;
                 Counters::count(&self.counters.verified);
-                self.tokens.insert(hash, identity.clone());
+                keys.setup.tokens.insert(hash, identity.clone());
                 identity
             }
         };
@@ -376,6 +376,11 @@ impl Inner {
         let pending: Pending = Box::pin(async move {
             let identity = inner.sessions.ask(server, &cookies, now_s).await;
             drop(place);
+            // Perhaps it was revoked while the answer was on its way.
+            let identity = identity.and_then(|identity| match inner.revocations.has(&identity) {
+                false => Ok(identity),
+                true => Err(AuthError::Revoked),
+            });
             match identity {
                 Ok(identity) => {
                     Counters::count(&inner.counters.sessions);
@@ -462,6 +467,7 @@ impl Setup {
         Ok(Self {
             keys: keys.collect::<Result<_, _>>()?,
             jwks: jwks(token, fetch, before)?,
+            tokens: Cache::new(CACHED_TOKENS),
             options: Arc::new(options),
         })
     }
@@ -488,4 +494,34 @@ fn jwks(
         Some(same) if same.is_for(url, algorithms, timeout) => same.clone(),
         _ => Arc::new(Jwks::new(url, algorithms, timeout, fetch.clone())),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KeyOptions, Material};
+    use super::*;
+
+    /// Whoever had begun to verify when the options changed put the token back among those that were
+    /// known, and it stayed good by options that no longer held.
+    #[test]
+    fn what_was_good_by_the_options_before_is_not_known_by_those_of_now() {
+        let key = KeyOptions {
+            id: None,
+            algorithms: Vec::new(),
+            material: Material::Secret(vec![7; 32]),
+        };
+        let mut options = AuthOptions::default();
+        options.token.keys = vec![key];
+        let auth = Authenticator::new(options.clone(), None).unwrap();
+        let signer = jsonwebtoken::EncodingKey::from_secret(&[7; 32]);
+        let claims = serde_json::json!({"sub": "ann", "exp": 1000});
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &signer);
+        let token = token.unwrap();
+        let before = auth.0.keys();
+        options.token.audience = vec!["chat".into()];
+        auth.reload(options).unwrap();
+        assert!(auth.0.verify_now(&token, None, &before, 0).is_ok());
+        let now = auth.verify(&token, 0).unwrap_err();
+        assert_eq!(now, AuthError::WrongAudience);
+    }
 }

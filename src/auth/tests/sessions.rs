@@ -177,6 +177,21 @@ fn a_revoked_session_must_be_confirmed_anew() {
     );
 }
 
+/// The answer was on its way when the user was revoked, and let the connection in after all.
+#[test]
+fn who_is_revoked_while_the_session_server_is_asked_stays_out() {
+    let fake = Fake::new([session("ann"), session("ann")]);
+    let auth = asking(Mode::Required, &fake);
+    let asked = identify(&auth, COOKIE, NOW);
+    let revocation = Revocation::User {
+        user: "ann".into(),
+        issued_before_s: NOW + 1,
+    };
+    auth.revoke(revocation, NOW);
+    assert_eq!(settle(asked), Err(AuthError::Revoked));
+    assert!(settle(identify(&auth, COOKIE, NOW + 1)).is_ok());
+}
+
 #[test]
 fn a_visitor_without_the_sessions_cookie_is_a_guest_where_guests_are_let_in() {
     let fake = Fake::new([answer(200, "null")]);
