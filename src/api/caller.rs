@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::state::State;
+use crate::auth::addresses::network;
 use crate::auth::keys::{Scope, ServerKey};
 use crate::auth::{AuthError, Identity, Verdict, Visitor, bearer};
 use crate::id::UserId;
@@ -146,6 +147,17 @@ impl<'r> Arrival<'r> {
     }
 }
 
+/// Fields by which a proxy says that a request is not its own.
+const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Whether a proxy has passed a request on, or the client says so: then its peer on this machine is not
+/// who asks, whatever has become of the address that the proxy told.
+fn is_passed_on(parts: &Parts) -> bool {
+    PASSED_ON
+        .iter()
+        .any(|name| parts.headers.contains_key(*name))
+}
+
 /// Lets through who may do an operator's work.
 pub(super) async fn operators_only(
     Extract(state): Extract<State>,
@@ -169,14 +181,14 @@ impl FromRequestParts<State> for Caller {
         }
         let arrival = Arrival::of(state, parts);
         let caller = identify(state, parts, &arrival).await;
-        // Whoever guesses at keys and tokens is counted by address.
-        let name = match &caller {
-            Ok(Self::Guest) | Err(_) => format!("address {}", arrival.0.address),
-            Ok(caller) => caller.name(),
+        let known = match &caller {
+            Ok(Self::Guest) | Err(_) => None,
+            Ok(caller) => Some(caller.name()),
         };
-        let taken = state.rates.take(&name, state.clock.now().monotonic_ms);
         let (address, path) = (arrival.0.address, parts.uri.path().to_owned());
-        let told = |kind, reason: &str| report(kind, reason, address, &name, &path);
+        let counted = known.clone().unwrap_or_else(|| stranger(address));
+        let taken = state.rates.take(&counted, state.clock.now().monotonic_ms);
+        let told = |kind, reason: &str| report(kind, reason, address, known.as_deref(), &path);
         taken.map_err(|wait_ms| {
             told(Kind::Limit, "requests");
             ApiError::rate_limited(wait_ms)
@@ -189,13 +201,18 @@ impl FromRequestParts<State> for Caller {
     }
 }
 
+/// As whom somebody is counted whom nobody knows, and who may guess at keys and tokens.
+fn stranger(address: IpAddr) -> String {
+    format!("address {}", network(address))
+}
+
 /// Tells the log of what concerns the server's safety.
-fn report(kind: Kind, reason: &str, address: IpAddr, caller: &str, path: &str) {
+fn report(kind: Kind, reason: &str, address: IpAddr, caller: Option<&str>, path: &str) {
     security::report(Event {
         kind,
         reason,
         address: Some(address),
-        user: Some(caller),
+        user: caller,
         detail: path,
     });
 }
@@ -216,7 +233,7 @@ pub(super) async fn watch(
             Kind::Forbidden,
             "not_allowed",
             address,
-            &caller.name(),
+            Some(&caller.name()),
             &path,
         );
     }
@@ -232,7 +249,8 @@ async fn identify(
     if let Some(key) = shown.and_then(|shown| state.keys.load().find(shown)) {
         return Ok(Caller::Server(key));
     }
-    let is_developer = state.options.development && arrival.is_of_this_machine();
+    let is_developer =
+        state.options.development && arrival.is_of_this_machine() && !is_passed_on(parts);
     let verdict = match state.gate.authenticator().identify(parts, state.now_s()) {
         // What was shown must be valid wherever there is something to hold it against.
         Ok(Verdict::Guest) if shown.is_some() => Err(AuthError::UnknownKey),
@@ -295,6 +313,16 @@ mod tests {
             assert_eq!(arrival.is_of_this_machine(), expected, "{address}");
         }
         assert!(!arrival("rebound.example").is_of_this_machine());
+    }
+
+    /// Each address had an allowance of its own, and one client has 2^64 of them.
+    #[test]
+    fn strangers_of_one_ipv6_network_are_counted_together() {
+        let of = |address: &str| stranger(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
     #[test]

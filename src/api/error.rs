@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -194,7 +194,11 @@ pub(super) async fn finish(
     if is_error && response.extensions().get::<OwnBody>().is_none() {
         response = with_body(response, &id, &clock);
     }
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    // For who has asked, by a cookie perhaps, of which a cache on the way knows nothing.
+    let nowhere = HeaderValue::from_static("no-store");
+    headers.entry(CACHE_CONTROL).or_insert(nowhere);
     response
 }
 

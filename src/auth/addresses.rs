@@ -3,7 +3,7 @@
 //! An IPv6 client has a network of its own: what counts is the /64. The table holds who is connected
 //! or came a moment ago, and forgets the others when it grows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -215,7 +215,16 @@ impl AddressLimits {
     }
 }
 
-/// What counts as one address: an IPv4 address, or the /64 of an IPv6 one. Those of IPv4 lie in
+/// What counts as one address: an IPv4 address, or the first of the /64 of an IPv6 one, which one client
+/// has all of. IPv4 is IPv4, also where it came as IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// The same as a key of the table. Those of IPv4 lie in
 /// `0.0.0.0/8` of the former, which nobody has as an IPv6 network.
 fn key(address: IpAddr) -> u64 {
     match address.to_canonical() {

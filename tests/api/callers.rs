@@ -2,7 +2,7 @@
 
 use campanile::api::ApiOptions;
 use campanile::auth::{
-    Algorithm, AuthOptions, Authenticator, KeyOptions, Material, Mode, TokenOptions,
+    Algorithm, AuthOptions, Authenticator, GateOptions, KeyOptions, Material, Mode, TokenOptions,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -194,6 +194,55 @@ fn development_lets_everybody_do_all_who_names_this_machine() {
         .header("origin", "https://evil.example");
     site.send(page.json(&json!({"type": "x", "data": {}})))
         .refused(403, "forbidden");
+}
+
+/// A proxy on this machine is not its clients. It was taken for them if it was not trusted, or if they had
+/// written a `Forwarded` that did not go with its `X-Forwarded-For`: then the request was the peer's, on
+/// loopback, and `Host` is whatever the client writes.
+#[test]
+fn development_is_not_for_whoever_comes_through_a_proxy_on_this_machine() {
+    let options = ApiOptions {
+        development: true,
+        ..ApiOptions::default()
+    };
+    for trusted in [&[][..], &["127.0.0.1"]] {
+        let site = Site::with(options.clone(), Authenticator::guests());
+        let gate = GateOptions {
+            trusted_proxies: trusted.iter().map(ToString::to_string).collect(),
+            ..GateOptions::default()
+        };
+        site.gate.set(&gate).unwrap();
+        for fields in [
+            &[("x-forwarded-for", "203.0.113.7")][..],
+            &[
+                ("x-forwarded-for", "203.0.113.7"),
+                ("forwarded", "for=127.0.0.1"),
+            ],
+            &[
+                ("x-forwarded-for", "203.0.113.7"),
+                ("forwarded", "nonsense"),
+            ],
+            &[("forwarded", "for=_hidden")],
+            &[("x-real-ip", "203.0.113.7")],
+            &[("via", "1.1 proxy")],
+        ] {
+            let request = site
+                .request("GET", "/api/v1/stats")
+                .header("host", "localhost");
+            let request = fields.iter().fold(request, |r, (n, v)| r.header(*n, *v));
+            site.send(request).refused(401, "unauthorized");
+        }
+    }
+}
+
+/// Somebody's rooms, asked for by a cookie, could stay in a cache that serves others, too.
+#[test]
+fn no_cache_keeps_an_answer() {
+    let site = Site::start();
+    for path in ["/api/v1/rooms", "/api/v1/rooms/none", "/no/such/path"] {
+        let answer = site.user("ann", "GET", path, Value::Null);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(crate) const ADMIN: &str = "admin-key-0123456789";
 /// Rooms under `kept/` are in the store.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
+    pub(crate) gate: Arc<Gate>,
     running: Option<Running<Realtime>>,
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
@@ -66,13 +67,14 @@ impl Site {
         });
         let gate = Arc::new(Gate::new(auth, &GateOptions::default()).unwrap());
         let (of_shards, gate_of_shards) = (store.clone(), Arc::clone(&gate));
+        let gate_of_api = Arc::clone(&gate);
         let server = Server::new(move |_| {
             let realtime = Realtime::with_store(Arc::clone(&realtime), of_shards.clone());
             app(realtime.with_gate(Arc::clone(&gate_of_shards)))
         });
         let router = move |handle| {
             let mut state = State::new(handle, options);
-            state.gate = gate;
+            state.gate = gate_of_api;
             state.keys = Arc::new(ArcSwap::from_pointee(keys()));
             state.store = Some(store);
             api::router(state)
@@ -82,6 +84,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread();
         Self {
             address: running.addresses()[0],
+            gate,
             running: Some(running),
             http: reqwest::Client::builder()
                 .timeout(PATIENCE)

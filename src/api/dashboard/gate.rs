@@ -9,6 +9,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
+use crate::auth::addresses::network;
 use crate::time::Clock;
 
 /// Wrong tokens of one address before it has to wait.
@@ -146,17 +147,6 @@ fn is_literal(host: &str) -> bool {
     inner.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
         || name.parse::<std::net::Ipv4Addr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-}
-
-/// What one guesser has: an IPv4 address, or a /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            Ipv6Addr::from_bits(bits).into()
-        }
-    }
 }
 
 #[cfg(test)]
