@@ -20,6 +20,10 @@ const LOOKED_AT_MAX: usize = 8192;
 /// that has gone leaves the table then.
 const LOOKED_AT_S_MAX: u64 = 3600;
 
+/// When a connection is asked about again of which nothing was said, seconds, if its interval is no
+/// shorter: too many were asked about at once, or the session server is away.
+const ASKED_AGAIN_S: u64 = 30;
+
 /// What is known of a connection's user, as long as it is not for ever.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -98,12 +102,17 @@ impl State {
         let now_s = socket.context().now().unix_ms / 1000;
         let options = self.desk.gate.authenticator().options();
         let connection = socket.id();
+        let authenticator = self.desk.gate.authenticator();
         let Some(known) = socket.data_mut().known.as_mut() else {
             return;
         };
-        let next = known
-            .next_s(&options)
-            .min(now_s.saturating_add(LOOKED_AT_S_MAX));
+        let next = match authenticator.is_revoked(&known.identity) {
+            // Since it was let in, on another shard perhaps, and before this one knew the connection.
+            true => now_s,
+            false => known
+                .next_s(&options)
+                .min(now_s.saturating_add(LOOKED_AT_S_MAX)),
+        };
         // An earlier entry is still there, and will find the later moment.
         if known.due_s.is_none_or(|due| next < due) {
             known.due_s = Some(next);
@@ -165,14 +174,24 @@ impl State {
         if known.ends_s(&options) <= now_s {
             return self.expel(context, connection, AuthError::Expired);
         }
+        if authenticator.is_revoked(&known.identity) {
+            return self.expel(context, connection, AuthError::Revoked);
+        }
         let is_told = known.told_s(&options) <= now_s;
         known.is_told |= is_told;
         let at = known.expires_at();
         let is_asked = known.asked_s(&options) <= now_s;
-        let asked = is_asked.then(|| {
-            known.checked_s = now_s;
-            authenticator.recheck(&known.identity, now_s)
-        });
+        let asked = is_asked.then(|| authenticator.recheck(&known.identity, now_s));
+        if let Some(asked) = &asked {
+            known.checked_s = match asked {
+                // Until the answer is there, if it comes.
+                Ok(Verdict::Later(_)) | Err(AuthError::Unavailable) => {
+                    let interval_s = options.revalidate_interval.as_secs();
+                    now_s.saturating_sub(interval_s.saturating_sub(ASKED_AGAIN_S))
+                }
+                _ => now_s,
+            };
+        }
         let is_informed = session.profile != Profile::Message;
         self.watch(&mut socket);
         let mut ctx = Ctx::new(&mut socket, self, None, "authentication");
@@ -242,8 +261,10 @@ impl Ctx<'_> {
                 self.know(identity);
             }
             Ok(_) => self.expel(AuthError::SessionRefused),
-            // Whoever cannot be asked has not said no: it is asked again after the interval.
+            // Whoever cannot be asked has not said no: it is asked again soon.
             Err(AuthError::Unavailable) => {}
+            // In the grace for a refresh, at whose end it is closed.
+            Err(AuthError::Expired) => {}
             Err(error) => self.expel(error),
         }
     }

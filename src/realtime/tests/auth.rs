@@ -1,15 +1,17 @@
 //! Who is let in, and for how long.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::auth::addresses::AddressLimits;
 use crate::auth::{
-    Algorithm, AuthOptions, Authenticator, Gate, GateOptions, KeyOptions, Material, Mode,
-    Revocation, TokenOptions,
+    Algorithm, AuthOptions, Authenticator, Fetch, FetchError, Fetched, Gate, GateOptions,
+    KeyOptions, Material, Mode, Revocation, TokenOptions,
 };
 use crate::testing::{Client, TestServer};
 
@@ -216,6 +218,68 @@ fn a_key_that_is_withdrawn_ends_connections_at_the_next_look() {
     assert_eq!(ann.closed(), None);
     server.advance(Duration::from_secs(35));
     assert_eq!(ann.closed().unwrap().0, 4401);
+}
+
+/// A session server that answers as it is told, in this order, and then not at all.
+struct SessionServer(Mutex<VecDeque<(u16, &'static str)>>);
+
+impl Fetch for SessionServer {
+    fn get(
+        &self,
+        _: &str,
+        _: Vec<(&'static str, String)>,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Fetched, FetchError>> {
+        let answer = self.0.lock().unwrap().pop_front();
+        let fetched = answer.map(|(status, body)| Fetched {
+            status,
+            body: body.into(),
+        });
+        Box::pin(async { fetched.ok_or(FetchError::Timeout) })
+    }
+}
+
+/// Who was not asked about for once, because the session server was away or too many were asked about in
+/// the same second, stayed unasked for a whole interval more: in a crowd that comes at once, perhaps for ever.
+#[test]
+fn a_session_of_which_nothing_was_said_is_asked_about_again_soon() {
+    const ANN: (u16, &str) = (200, r#"{"user": {"id": "ann"}}"#);
+    let answers = [ANN, ANN, (500, ""), (503, ""), (401, "")];
+    let options = AuthOptions {
+        session_url: Some("http://127.0.0.1:1/session".into()),
+        revalidate_interval: Duration::from_secs(300),
+        ..auth(Mode::Required)
+    };
+    let fetch: Arc<dyn Fetch> = Arc::new(SessionServer(Mutex::new(answers.into())));
+    let authenticator = Authenticator::new(options, Some(fetch)).unwrap();
+    let server = server(&Arc::new(
+        Gate::new(authenticator, &GateOptions::default()).unwrap(),
+    ));
+    let fields = [("cookie", "session=1"), ("origin", "http://localhost:8080")];
+    let ann = server.connect_to("/ws", &fields).unwrap();
+    server.advance(Duration::from_secs(310));
+    assert_eq!(ann.closed(), None, "it was confirmed");
+    server.advance(Duration::from_secs(300));
+    assert_eq!(ann.closed(), None, "who says nothing does not say no");
+    server.advance(Duration::from_secs(90));
+    assert_eq!(ann.closed().unwrap().0, 4401);
+}
+
+/// The look at the interval closed whoever was in the grace behind its token's end.
+#[test]
+fn the_grace_for_a_refresh_is_as_long_as_the_options_say() {
+    let options = AuthOptions {
+        expiry_grace: Duration::from_secs(300),
+        ..auth(Mode::Required)
+    };
+    let server = server(&gate(options));
+    let [ann, bob] = ["ann", "bob"].map(|user| connect(&server, &token_of(user, 100)).unwrap());
+    server.advance(Duration::from_secs(390));
+    assert_eq!((ann.closed(), bob.closed()), (None, None));
+    ann.send(json!({"type": "authentication", "token": token_of("ann", 1000)}));
+    server.advance(Duration::from_secs(20));
+    assert_eq!(ann.closed(), None);
+    assert_eq!(bob.closed().unwrap().0, 4401);
 }
 
 #[test]
