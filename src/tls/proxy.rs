@@ -202,4 +202,44 @@ mod tests {
             assert_eq!(Header::decode(bytes), Err(error), "{bytes:?}");
         }
     }
+
+    #[test]
+    fn a_header_that_is_nearly_one_is_malformed() {
+        for line in [
+            "PROXY TCP4 192.0.2.7 198.51.100.1 65536 443",
+            "PROXY TCP4 192.0.2.7 198.51.100.1 -1 443",
+            "PROXY TCP4 192.0.2.7 198.51.100.1 4711",
+            "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443 1",
+            "PROXY TCP4  192.0.2.7 198.51.100.1 4711 443",
+            "PROXY TCP4 192.0.2.7\n198.51.100.1 4711 443",
+            "PROXY TCP4 2001:db8::7 2001:db8::1 4711 443",
+            "PROXY TCP6 192.0.2.7 198.51.100.1 4711 443",
+            "PROXY TCP6 fe80::1%1 2001:db8::1 4711 443",
+            "PROXY UDP4 192.0.2.7 198.51.100.1 4711 443",
+            "PROXY tcp4 192.0.2.7 198.51.100.1 4711 443",
+            "PROXY TCP4 \u{661}92.0.2.7 198.51.100.1 4711 443",
+            "PROXY ",
+        ] {
+            let found = Header::decode(format!("{line}\r\n").as_bytes());
+            assert_eq!(found, Err(ProxyError::Malformed), "{line}");
+        }
+        let good = version_2(v2::Command::Proxy, four());
+        for (place, byte) in [(12, 0x11), (12, 0x31), (12, 0x22), (13, 0x41), (13, 0x13)] {
+            let mut header = good.clone();
+            header[place] = byte;
+            let found = Header::decode(&header);
+            assert_eq!(found, Err(ProxyError::Malformed), "{place} {byte:x}");
+        }
+    }
+
+    #[test]
+    fn a_family_without_addresses_says_nobody() {
+        // UNSPEC with and without bytes to be skipped, and a Unix socket. Section 2.2.
+        for (family, length) in [(0x00, 0_u16), (0x00, 12), (0x31, 216), (0x31, 230)] {
+            let mut header = [v2::PROTOCOL_PREFIX, &[0x21, family]].concat();
+            header.extend(length.to_be_bytes());
+            header.extend(vec![7; length.into()]);
+            assert_decodes(&header, None);
+        }
+    }
 }
