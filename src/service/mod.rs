@@ -5,6 +5,7 @@
 mod admin;
 mod fetch;
 mod http;
+mod patient;
 mod tls_stream;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ pub use fetch::{HttpFetch, NoHttpClient, keep_keys_fresh};
 
 use crate::id::ShardId;
 use crate::ring;
+use crate::security::{self, Event, Kind};
 use crate::shard::{App, Mail, ServiceRequest};
 
 /// Exit code after a second signal: 128 + SIGINT, as a shell would say.
@@ -180,7 +182,14 @@ async fn serve<A: App>(
                 let socket = ring::own(descriptor.number);
                 let passage = descriptor.passage;
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::warn!(%peer, "too many HTTP connections");
+                    // As many as anybody likes: told where lines are limited.
+                    security::report(Event {
+                        kind: Kind::Limit,
+                        reason: "http_connections",
+                        address: Some(peer.ip()),
+                        user: None,
+                        detail: "too many HTTP connections: one is closed unanswered",
+                    });
                     continue;
                 };
                 let (router, stopped) = (router.clone(), stopped.clone());
