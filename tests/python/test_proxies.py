@@ -237,7 +237,12 @@ def overheard(bytes_until):
 def test_the_client_is_named_and_what_it_claims_is_not_believed(kind, tmp_path):
     listener, heard, thread = overheard(lambda text: b"\r\n\r\n" in text)
     with listener, kind(tmp_path, listener.getsockname()[1]) as proxy:
-        headers = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+        headers = {
+            "X-Forwarded-For": "6.6.6.6",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "evil.example",
+            "Forwarded": "for=6.6.6.6",
+        }
         with pytest.raises(Exception):
             connect(proxy.url(), additional_headers=headers, open_timeout=2 * PROXY_TIMEOUT)
         thread.join(SOON)
@@ -252,6 +257,8 @@ def test_the_client_is_named_and_what_it_claims_is_not_believed(kind, tmp_path):
     # The last address is the proxy's own word; it is read from right to left.
     assert head.count("x-forwarded-for:") == 1
     assert re.search(r"x-forwarded-for: (6\.6\.6\.6, )?127\.0\.0\.1\r\n", head), head
+    # Two that say different things are both not believed: the client would have the proxy's own address.
+    assert "\r\nforwarded:" not in head
 
 
 def test_haproxy_names_the_client_by_the_proxy_protocol(tmp_path):
