@@ -13,6 +13,31 @@ pub(super) fn rules(config: &Config, found: &mut Vec<Contradiction>) {
     keys_of_servers(config, found);
 }
 
+/// Warns of what says who somebody is and comes in clear text from another machine.
+pub(super) fn clear_text(config: &Config) -> impl Iterator<Item = String> {
+    let urls = [
+        ("auth.jwt.jwks_url", &config.jwt.jwks_url),
+        ("auth.session_url", &config.auth.session_url),
+    ];
+    let named = urls
+        .into_iter()
+        .filter(|(_, url)| url.starts_with("http://") && !is_of_this_machine(url));
+    named.map(|(option, _)| {
+        format!("{option} is not https: whoever is on the way there can say who somebody is")
+    })
+}
+
+fn is_of_this_machine(url: &str) -> bool {
+    let url = url.parse::<::http::Uri>().ok();
+    url.as_ref()
+        .and_then(::http::Uri::host)
+        .is_some_and(|host| {
+            let address = host.trim_start_matches('[').trim_end_matches(']');
+            let address = address.parse::<std::net::IpAddr>();
+            host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+        })
+}
+
 fn modes(config: &Config, found: &mut Vec<Contradiction>) {
     let name = match config.auth.mode {
         AuthMode::Required => "required",

@@ -89,6 +89,14 @@ impl Config {
         if self.origin.allowed.iter().any(|origin| origin == "*") {
             warnings.push("origin.allowed has \"*\": any web page may connect".into());
         }
+        let proxies = &self.server.trusted_proxies;
+        if proxies.iter().any(|network| network.prefix_len() == 0) {
+            warnings.push(
+                "server.trusted_proxies has everybody: whoever connects chooses their own address"
+                    .into(),
+            );
+        }
+        warnings.extend(access::clear_text(self));
         warnings
     }
 
@@ -374,5 +382,43 @@ mod tests {
         config.auth.mode = AuthMode::Trust;
         assert_eq!(config.validate(), Ok(()));
         assert!(config.warnings()[0].contains("never use this"));
+    }
+
+    #[test]
+    fn what_says_who_somebody_is_should_not_come_in_clear_text() {
+        for (url, is_warned_of) in [
+            ("", false),
+            ("https://example.com/keys", false),
+            ("http://localhost:3000/keys", false),
+            ("http://127.0.0.1/keys", false),
+            ("http://[::1]:3000/keys", false),
+            ("http://example.com/keys", true),
+            ("http://10.0.0.1/keys", true),
+            ("http://localhost.example.com/", true),
+            ("http://127.0.0.1.example.com/", true),
+        ] {
+            let mut config = Config::default();
+            config.jwt.jwks_url = url.into();
+            config.auth.session_url = url.into();
+            assert_eq!(
+                config.warnings().len(),
+                2 * usize::from(is_warned_of),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_should_trust_everybody() {
+        for (network, is_warned_of) in [("0.0.0.0/0", true), ("::/0", true), ("10.0.0.0/8", false)]
+        {
+            let mut config = Config::default();
+            config.server.trusted_proxies = vec![network.parse().unwrap()];
+            assert_eq!(
+                config.warnings().len(),
+                usize::from(is_warned_of),
+                "{network}"
+            );
+        }
     }
 }
