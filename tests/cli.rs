@@ -179,6 +179,42 @@ fn check_config_warns_of_what_is_risky_and_allowed() {
     assert!(stderr(&output).starts_with("warning: auth.mode = \"trust\""));
 }
 
+/// A system without roots of trust, as a small container is.
+const NO_ROOTS: [(&str, &str); 2] = [
+    ("SSL_CERT_FILE", "/dev/null"),
+    ("SSL_CERT_DIR", "/dev/null"),
+];
+
+#[test]
+fn roots_of_trust_are_needed_only_for_servers_that_are_asked() {
+    let output = campanile_with(&["check-config"], &NO_ROOTS);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let secret = TemporaryFile::new("no-roots-secret", "0123456789abcdef0123456789abcdef");
+    let file = secret.0.to_str().expect("UTF-8");
+    let made = campanile(&["gen-token", "--user", "ann", "--secret-file", file]);
+    let token = stdout(&made).trim();
+    let output = campanile_with(&["check-token", token, "--secret-file", file], &NO_ROOTS);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let url = "https://issuer.example/there";
+    for variable in [
+        "CAMPANILE_AUTH__JWT__JWKS_URL",
+        "CAMPANILE_AUTH__SESSION_URL",
+    ] {
+        let mut variables = NO_ROOTS.to_vec();
+        variables.extend([
+            (variable, url),
+            ("CAMPANILE_AUTH__JWT__ALGORITHMS", "ES256"),
+        ]);
+        let output = campanile_with(&["check-config"], &variables);
+        assert_eq!(output.status.code(), Some(2), "{variable}");
+        assert!(
+            stderr(&output).contains("ca-certificates"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
 #[test]
 fn serve_refuses_guests_on_a_public_address_and_names_the_options() {
     let output = campanile(&["serve", "--listen", "127.0.0.1:1", "--listen", "0.0.0.0:1"]);

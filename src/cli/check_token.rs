@@ -46,9 +46,9 @@ fn check(args: &CheckTokenArgs, now_s: u64) -> Result<Result<Identity, AuthError
         "-" => read_all(std::io::stdin()).map_err(|error| format!("stdin: {error}"))?,
         token => token.to_owned(),
     };
-    let fetch = HttpFetch::new().map_err(|error| error.to_string())?;
+    let fetch = Arc::new(HttpFetch::at_need());
     let options = options(&args.key)?;
-    let auth = Authenticator::new(options, Some(Arc::new(fetch))).map_err(|e| e.to_string())?;
+    let auth = Authenticator::new(options, Some(fetch)).map_err(|e| e.to_string())?;
     match auth.verify(token.trim(), now_s) {
         Ok(Verdict::Known(identity)) => Ok(Ok(identity)),
         Ok(Verdict::Later(pending)) => {

@@ -10,7 +10,9 @@ use campanile::api::dashboard::DashboardOptions;
 use campanile::api::pairing::{OpenPairingsError, PairingBook};
 use campanile::api::{self, ApiOptions, State};
 use campanile::auth::keys::{ServerKeys, ServerKeysError};
-use campanile::auth::{AuthOptionsError, Authenticator, Fetch, Gate, GateError, PreparedGate};
+use campanile::auth::{
+    AuthOptions, AuthOptionsError, Authenticator, Fetch, Gate, GateError, PreparedGate,
+};
 use campanile::config::{self, Config, Problem, ProxyProtocol};
 use campanile::realtime::Realtime;
 use campanile::server::{Listen, MemoryOptions, MemoryUse};
@@ -38,7 +40,7 @@ pub(super) enum HouseError {
     Tls(#[from] TlsError),
     #[error("pairings cannot be opened: {0}")]
     Pairings(#[from] OpenPairingsError),
-    #[error("no HTTP client for auth.jwt.jwks_url or auth.session_url: {0}")]
+    #[error("auth.jwt.jwks_url or auth.session_url: {0}")]
     Fetch(#[from] NoHttpClient),
 }
 
@@ -46,8 +48,8 @@ pub(super) enum HouseError {
 /// kept of them. Errors: all that fails, each named.
 pub(super) fn try_out(config: &Config) -> Result<(), Vec<Problem>> {
     let gate = || -> Result<(), HouseError> {
-        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new()?);
         let auth = auth_options(config).map_err(HouseError::File)?;
+        let fetch = fetch(&auth)?;
         Gate::new(
             Authenticator::new(auth, Some(fetch))?,
             &gate_options(config),
@@ -79,6 +81,18 @@ pub(super) fn try_out(config: &Config) -> Result<(), Vec<Problem>> {
     }
 }
 
+/// Who asks other servers: a server that has none to ask starts also where that cannot be done.
+///
+/// Errors: the options name a server to ask, and there is no client for it.
+fn fetch(auth: &AuthOptions) -> Result<Arc<dyn Fetch>, NoHttpClient> {
+    let asks = auth.token.jwks_url.is_some() || auth.session_url.is_some();
+    Ok(Arc::new(if asks {
+        HttpFetch::new()?
+    } else {
+        HttpFetch::at_need()
+    }))
+}
+
 /// What stands around the realtime application.
 pub(super) struct House {
     pub(super) gate: Arc<Gate>,
@@ -102,8 +116,8 @@ impl House {
         is_development: bool,
         store: Option<Store>,
     ) -> Result<Self, HouseError> {
-        let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new()?);
         let auth = auth_options(config).map_err(HouseError::File)?;
+        let fetch = fetch(&auth)?;
         let authenticator = Authenticator::new(auth, Some(fetch))?;
         let gate = Gate::new(authenticator, &gate_options(config))?;
         let swap = |keys| Arc::new(ArcSwap::from_pointee(keys));

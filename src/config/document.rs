@@ -111,7 +111,8 @@ all of them are listed at once. `campanile check-config -c FILE` lists them with
 `campanile default-config` prints a file with every option.
 
 Durations are written `\"500ms\"`, `\"10s\"`, `\"5m\"`; sizes are integers in bytes or strings such as
-`\"32KiB\"`, `\"1MiB\"`, `\"1GiB\"`.
+`\"32KiB\"`, `\"1MiB\"`, `\"1GiB\"`. A path that does not begin with `/` is looked for from the folder in
+which the command is started, not from that of the file.
 
 Without a file, or with `--dev`, the server starts in development mode: it listens on loopback and
 lets everybody in as a guest. With a file it does the same until the file says otherwise; an

@@ -85,7 +85,8 @@ impl fmt::Display for RingError {
             write!(
                 f,
                 " Usual causes: (1) a container's seccomp profile forbids io_uring: run with a \
-                 profile that allows io_uring_setup, io_uring_enter and io_uring_register; \
+                 profile that allows io_uring_setup, io_uring_enter and io_uring_register \
+                 (deploy/docker/seccomp makes one); \
                  (2) it is switched off: set sysctl kernel.io_uring_disabled=0; \
                  (3) the kernel is older than 6.1."
             )?;

@@ -1,10 +1,11 @@
 //! The HTTP client of the service thread: key sets and sessions come from other servers.
 
 use std::error::Error;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Response};
 
@@ -25,19 +26,39 @@ const REFRESH_MIN: Duration = Duration::from_secs(10);
 /// At most three redirects are followed, none from `https` to `http`, and cookies stay with the host
 /// that they were for. Proxies that the environment names are not used.
 #[derive(Clone, Debug)]
-pub struct HttpFetch(Client);
+pub struct HttpFetch(Arc<OnceLock<Client>>);
 
-/// No client could be made.
-#[derive(Debug, thiserror::Error)]
-#[error("no HTTP client: {0}")]
-pub struct NoHttpClient(#[from] reqwest::Error);
+/// No client could be made: mostly since the system has no roots of trust.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no HTTP client: {0}; it takes the system's roots of trust (Debian: apt-get install ca-certificates)"
+)]
+pub struct NoHttpClient(String);
 
 impl HttpFetch {
     /// A client. Its connections belong to the runtime that polls its futures.
     ///
     /// Errors: TLS cannot be set up.
     pub fn new() -> Result<Self, NoHttpClient> {
-        Ok(Self(builder().build()?))
+        let fetch = Self::at_need();
+        fetch.client()?;
+        Ok(fetch)
+    }
+
+    /// One whose client is made when something is fetched for the first time: for whoever may never fetch
+    /// anything, on systems where no client can be made. What is fetched fails there.
+    #[must_use]
+    pub fn at_need() -> Self {
+        Self(Arc::default())
+    }
+
+    fn client(&self) -> Result<&Client, NoHttpClient> {
+        if let Some(client) = self.0.get() {
+            return Ok(client);
+        }
+        let made = builder().build();
+        let made = made.map_err(|error| NoHttpClient(with_causes(&error)))?;
+        Ok(self.0.get_or_init(|| made))
     }
 }
 
@@ -69,7 +90,11 @@ impl Fetch for HttpFetch {
         headers: Vec<(&'static str, String)>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Fetched, FetchError>> {
-        let mut request = self.0.get(url).timeout(timeout);
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return future::ready(Err(FetchError::Failed(error.to_string()))).boxed(),
+        };
+        let mut request = client.get(url).timeout(timeout);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -100,14 +125,17 @@ fn failed(error: reqwest::Error) -> FetchError {
     if error.is_timeout() {
         return FetchError::Timeout;
     }
-    let error = error.without_url();
+    FetchError::Failed(with_causes(&error.without_url()))
+}
+
+fn with_causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    FetchError::Failed(text)
+    text
 }
 
 /// Fetches the key set of an authenticator at once, and again at the interval of its options, for
@@ -265,7 +293,7 @@ mod tests {
             let root = reqwest::Certificate::from_der(own.cert.der()).unwrap();
             builder = builder.tls_certs_only([root]);
         }
-        let fetch = HttpFetch(builder.build().unwrap());
+        let fetch = HttpFetch(Arc::new(builder.build().unwrap().into()));
         let url = format!("https://localhost:{port}/");
         fetch.get(&url, Vec::new(), TIMEOUT).await
     }

@@ -1,4 +1,4 @@
-"""The files of deploy/ in the real nginx and HAProxy, in front of the binary. Ports and timeouts are put in
+"""The files of deploy/ in the real nginx, HAProxy and Caddy, in front of the binary. Ports and timeouts are put in
 place of theirs; all else is as it is shipped."""
 
 import json
@@ -49,7 +49,7 @@ def put(text, *replacements):
 
 
 class Proxy:
-    """nginx or HAProxy on a port of its own, until the end of a `with`."""
+    """One of them on a port of its own, until the end of a `with`."""
 
     def __init__(self, folder, upstream, admin=0, file=None, tls=None):
         """`tls`: a PEM file with certificate and key, if it speaks TLS to clients."""
@@ -127,7 +127,29 @@ class HAProxy(Proxy):
         return [program("haproxy"), "-db", "-f", path]
 
 
-@pytest.fixture(params=[Nginx, HAProxy])
+class Caddy(Proxy):
+    name = "caddy"
+
+    def command(self, file):
+        assert file is None
+        scheme, tls = ("https", f"tls {self.tls} {self.tls}") if self.tls else ("http", "")
+        # Without an admin listener to ask it is taken to be up.
+        asked = ("health_port 9090", f"health_port {self.admin}") if self.admin else ("health_", "# health_")
+        site = put(
+            (DEPLOY / "caddy/Caddyfile").read_text(),
+            ("127.0.0.1:8080", f"127.0.0.1:{self.upstream}"),
+            ("example.com {", f"{scheme}://127.0.0.1:{self.port} {{\n{tls}"),
+            ("health_interval 2s", "health_interval 100ms"),
+            asked,
+        )
+        path = self.folder / "Caddyfile"
+        path.write_text("{\nadmin off\nauto_https disable_redirects\ndefault_bind 127.0.0.1\n}\n" + site)
+        # It keeps what it makes below HOME.
+        run = [program("caddy"), "run", "--config", path, "--adapter", "caddyfile"]
+        return ["env", "-u", "XDG_DATA_HOME", "-u", "XDG_CONFIG_HOME", f"HOME={self.folder}", *run]
+
+
+@pytest.fixture(params=[Nginx, HAProxy, Caddy])
 def kind(request):
     return request.param
 
@@ -191,6 +213,7 @@ def test_pings_keep_a_quiet_connection_alive_beyond_the_proxys_timeout(proxied):
     ann.lives()
 
 
+@pytest.mark.parametrize("kind", [Nginx, HAProxy], indirect=True)
 def test_without_pings_in_time_the_proxy_cuts_a_quiet_connection(proxied):
     """That is why its timeout has to be longer than the period of pings."""
     ann = proxied.join("ann")
@@ -292,14 +315,14 @@ def by_version_1(folder):
     return path
 
 
-@pytest.fixture(params=["nginx", "haproxy", "proxy-v2", "proxy-v1"])
+@pytest.fixture(params=["nginx", "haproxy", "caddy", "proxy-v2", "proxy-v1"])
 def trusted(request, tmp_path):
     """A server that believes the proxy before it, with the options of the test's marks."""
     protocol = {"SERVER__PROXY_PROTOCOL": "v1v2"} if request.param.startswith("proxy") else {}
     options = {"AUTH__MODE": "trust", "LOG__SECURITY_FILE": tmp_path / "security.jsonl"} | TRUSTED | protocol
     for mark in request.node.iter_markers("options"):
         options |= mark.kwargs
-    kind = Nginx if request.param == "nginx" else HAProxy
+    kind = {"nginx": Nginx, "caddy": Caddy}.get(request.param, HAProxy)
     files = {"proxy-v2": BY_PROXY_PROTOCOL, "proxy-v1": by_version_1(tmp_path)}
     server = Server(tmp_path / "server.log", options, admin=f"127.0.0.1:{free_port()}")
     server.security = tmp_path / "security.jsonl"
