@@ -1,6 +1,7 @@
 //! What the shards' instances say to each other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -336,6 +337,8 @@ pub(super) struct Asker {
     pub(super) profile: Profile,
     pub(super) id: Option<OwnedRequestId>,
     pub(super) message_type: SmolStr,
+    /// Where it came from, for the security log; `None`: not by a connection.
+    pub(super) address: Option<IpAddr>,
     /// Who asks without a connection, and is answered by this; `connection` is nobody's then.
     pub(super) outside: Option<Arc<Outside>>,
 }
