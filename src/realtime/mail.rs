@@ -11,9 +11,11 @@ use super::options::Roles;
 use super::post::OwnedPost;
 use super::protocol::{MessageId, OwnedRequestId, Profile, Rejection, Status};
 use super::rooms::{Listing, Loaded, Question, Room, RoomCtx, Stored};
+use super::session::Session;
 use super::writing::Written;
 use super::{Ctx, HandlerError};
 use crate::id::{ConnectionId, UserId};
+use crate::shard::Knock;
 
 /// One item of mail between instances of [`Realtime`](super::Realtime).
 #[derive(Debug)]
@@ -78,6 +80,11 @@ fn checked(message_type: &str, payload: &str) -> Result<(), Rejection> {
 pub(super) enum Letter {
     /// To a room's home: a connection wants to join.
     Join(Box<Join>),
+    /// To a room's home: a handshake whose path names the room. It makes no room.
+    Knock {
+        room: Room,
+        knock: Box<Knock<Session>>,
+    },
     /// To a room's home: a connection that had asked to join is not in the room any more.
     Leave(Leave),
     /// To a room's home: a message for the room.
