@@ -45,7 +45,7 @@ pub mod api;
 
 pub use server::{Server, ServerHandle, StartError};
 pub use service::{HttpFetch, NoHttpClient, keep_keys_fresh};
-pub use shard::{Accept, App, Ask, Asked, Context, Message, Request, Socket, Upgrade};
+pub use shard::{Accept, App, Ask, Asked, Context, Knock, Message, Request, Socket, Upgrade};
 
 /// The code in the documents, compiled and run.
 #[cfg(doctest)]

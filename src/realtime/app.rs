@@ -14,7 +14,7 @@ use super::{Ctx, PlainText, RealtimeOptions};
 use crate::auth::Gate;
 use crate::http::Refusal;
 use crate::id::ShardId;
-use crate::shard::{App, Asked, Context, Message, Request, Socket, Upgrade};
+use crate::shard::{App, Asked, Context, Knock, Message, Request, Socket, Upgrade};
 use crate::store::Store;
 use crate::ws::CloseCode;
 
@@ -222,6 +222,16 @@ impl App for Realtime {
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Session> {
         self.state.desk.admit(request)
+    }
+
+    fn knocked(&mut self, context: &mut Context<'_, Self>, knock: Knock<Session>) {
+        match knock.accept.data.path_room().cloned() {
+            Some(room) => {
+                let knock = Box::new(knock);
+                self.state.deliver(context, Letter::Knock { room, knock });
+            }
+            None => context.admit(knock),
+        }
     }
 
     fn asked(

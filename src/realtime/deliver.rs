@@ -18,7 +18,8 @@ impl Letter {
         match self {
             Self::Join(join) => Some(&join.room),
             Self::Leave(leave) => Some(&leave.room),
-            Self::Post { room, .. }
+            Self::Knock { room, .. }
+            | Self::Post { room, .. }
             | Self::Ephemeral { room, .. }
             | Self::Typing { room, .. }
             | Self::Info { room, .. }
@@ -164,8 +165,7 @@ impl Outlet<'_, '_> {
             return;
         };
         let session = socket.data_mut();
-        let extra = session.extra_mut();
-        let is_of_path = extra.is_some_and(|extra| extra.path_room.as_ref() == Some(room));
+        let is_of_path = session.path_room() == Some(room);
         if let Some(membership) = session.find(room.name()) {
             // It may have asked anew before it heard of this; then the answer to that is what counts.
             if membership.number == number {

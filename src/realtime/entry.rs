@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::identity::{Known, rejection};
+use super::outlet::{Outlet, report_forbidden, why_closed};
 use super::protocol::{
     Body, BuiltIn, Id, Inbound, Message, Outbound, Refused, Rejection, RequestId, payload, scan,
 };
@@ -15,7 +18,7 @@ use crate::auth::addresses::Permit;
 use crate::auth::{AuthError, Authenticator, Identity, Verdict, Visitor};
 use crate::http::{Head, Refusal};
 use crate::security::{self, Event, Kind};
-use crate::shard::{self, Accept, Ask, Asked, Request, Upgrade};
+use crate::shard::{self, Accept, Ask, Asked, Knock, Request, Upgrade};
 
 /// A request that may come in, once it is known whose it is.
 struct Entry {
@@ -33,7 +36,7 @@ impl Entry {
     fn of(self, identity: Identity) -> Result<Accept<Session>, Refusal> {
         if identity.is_from_cookie() && !self.has_origin {
             let error = "a request with a cookie must name its Origin";
-            let refusal = Refusal::new(http::StatusCode::FORBIDDEN, "forbidden", error);
+            let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden", error);
             return Err(refusal.because("no_origin"));
         }
         Ok(known_as(self.accept, identity, self.now_s))
@@ -147,6 +150,7 @@ impl Desk {
             subprotocol: wanted.subprotocol.map(Into::into),
             message_bytes_max: route.message_bytes_max,
             format: session::format(wanted.profile, false),
+            knocks: wanted.is_path_room,
             ..Accept::new(session)
         }
     }
@@ -241,6 +245,43 @@ impl Desk {
         asked.send(self.scratch.write(&outbound, profile));
         self.scratch.give_payload(object);
     }
+}
+
+impl Outlet<'_, '_> {
+    /// Answers a handshake whose path names a room, at the room's home.
+    pub(super) fn answer_knock(
+        &mut self,
+        room: &Room,
+        knock: Knock<Session>,
+        outcome: Result<(), Rejection>,
+    ) {
+        let Err(rejection) = outcome else {
+            return self.context.admit(knock);
+        };
+        let refusal = refusal_of(&rejection);
+        let (address, user) = (knock.remote_address().ip(), knock.accept.user.as_deref());
+        let code = refusal.code();
+        verbose!(self.desk.options, %address, user, %room, code, "upgrade refused");
+        if rejection == Rejection::Forbidden {
+            report_forbidden(Some(address), user, refusal.text());
+        }
+        self.context.refuse(knock, refusal);
+    }
+}
+
+/// Why the room of a path cannot be entered, as HTTP says it.
+fn refusal_of(rejection: &Rejection) -> Refusal {
+    let code = rejection.code();
+    let status = StatusCode::from_u16(code.http_status()).expect("codes have HTTP twins");
+    let (_, error) = why_closed(rejection);
+    let refusal = Refusal::new(status, code.as_str(), error);
+    let Rejection::Unavailable { retry_after_ms } = rejection else {
+        return refusal;
+    };
+    let seconds = retry_after_ms.div_ceil(1000).max(1).to_string();
+    refusal
+        .header("retry-after", &seconds)
+        .expect("a number is a plain header field")
 }
 
 fn is_authentication(message: &Message<'_>) -> bool {

@@ -363,6 +363,7 @@ impl Realtime {
             profile: Profile::V1,
             id: None,
             message_type: kind.name().into(),
+            address: None,
             outside: Some(outside),
         };
         if let Err(rejection) = self.begin(context, &asker, kind) {

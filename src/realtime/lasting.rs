@@ -55,8 +55,8 @@ impl Ctx<'_> {
 
     /// Whether the connection's path names its room.
     pub(super) fn is_path_room(&mut self) -> bool {
-        let extra = self.session().and_then(|session| session.extra_mut());
-        extra.is_some_and(|extra| extra.path_room.is_some())
+        self.session()
+            .is_some_and(|session| session.path_room().is_some())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the shards' instances say to each other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -10,9 +11,11 @@ use super::options::Roles;
 use super::post::OwnedPost;
 use super::protocol::{MessageId, OwnedRequestId, Profile, Rejection, Status};
 use super::rooms::{Listing, Loaded, Question, Room, RoomCtx, Stored};
+use super::session::Session;
 use super::writing::Written;
 use super::{Ctx, HandlerError};
 use crate::id::{ConnectionId, UserId};
+use crate::shard::Knock;
 
 /// One item of mail between instances of [`Realtime`](super::Realtime).
 #[derive(Debug)]
@@ -77,6 +80,11 @@ fn checked(message_type: &str, payload: &str) -> Result<(), Rejection> {
 pub(super) enum Letter {
     /// To a room's home: a connection wants to join.
     Join(Box<Join>),
+    /// To a room's home: a handshake whose path names the room. It makes no room.
+    Knock {
+        room: Room,
+        knock: Box<Knock<Session>>,
+    },
     /// To a room's home: a connection that had asked to join is not in the room any more.
     Leave(Leave),
     /// To a room's home: a message for the room.
@@ -336,6 +344,8 @@ pub(super) struct Asker {
     pub(super) profile: Profile,
     pub(super) id: Option<OwnedRequestId>,
     pub(super) message_type: SmolStr,
+    /// Where it came from, for the security log; `None`: not by a connection.
+    pub(super) address: Option<IpAddr>,
     /// Who asks without a connection, and is answered by this; `connection` is nobody's then.
     pub(super) outside: Option<Arc<Outside>>,
 }

@@ -1,5 +1,7 @@
 //! What rooms and handlers tell others with.
 
+use std::net::IpAddr;
+
 use super::Realtime;
 use super::deliver::close_code;
 use super::mail::{Admission, Asker, Joined, Leave, Letter, Mail, Push};
@@ -168,22 +170,9 @@ impl Outlet<'_, '_> {
     pub(super) fn refuse(&mut self, asker: &Asker, rejection: &Rejection) {
         self.count(rejection);
         if rejection.code() == ErrorCode::Forbidden && asker.outside.is_none() {
-            self.report_forbidden(asker);
+            report_forbidden(asker.address, Some(&asker.user), &asker.message_type);
         }
         self.tell_error(asker, rejection);
-    }
-
-    /// Tells the security log of somebody who is known and has asked for what they may not. From where
-    /// is known on the connection's own shard alone.
-    fn report_forbidden(&mut self, asker: &Asker) {
-        let socket = self.context.socket(asker.connection);
-        security::report(Event {
-            kind: Kind::Forbidden,
-            reason: "not_allowed",
-            address: socket.map(|socket| socket.remote_address().ip()),
-            user: Some(&asker.user),
-            detail: &asker.message_type,
-        });
     }
 
     /// Answers a remote procedure call with its result, valid JSON.
@@ -358,8 +347,19 @@ impl Outlet<'_, '_> {
     }
 }
 
+/// Tells the security log of somebody who has asked for what they may not.
+pub(super) fn report_forbidden(address: Option<IpAddr>, user: Option<&str>, detail: &str) {
+    security::report(Event {
+        kind: Kind::Forbidden,
+        reason: "not_allowed",
+        address,
+        user,
+        detail,
+    });
+}
+
 /// How a connection ends that cannot be in the room of its path.
-fn why_closed(rejection: &Rejection) -> (u16, &'static str) {
+pub(super) fn why_closed(rejection: &Rejection) -> (u16, &'static str) {
     match rejection.code() {
         ErrorCode::NotFound => (4404, "no such room"),
         ErrorCode::RoomFull => (4413, "the room is full"),

@@ -111,6 +111,11 @@ impl Session {
     pub(super) fn extra_mut(&mut self) -> Option<&mut Extra> {
         self.extra.as_deref_mut()
     }
+
+    /// The room that the request's path named.
+    pub(super) fn path_room(&self) -> Option<&Room> {
+        self.extra.as_deref()?.path_room.as_ref()
+    }
 }
 
 impl Extra {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::context::{Asked, Context, Socket};
 use super::format::Format;
+use super::knocking::Knock;
 use crate::http::{Head, Refusal};
 use crate::time::Now;
 use crate::ws::CloseCode;
@@ -18,7 +19,8 @@ use crate::ws::CloseCode;
 /// Callbacks run on the shard and must not block: for I/O there is [`Context::spawn`]. A panic in a
 /// callback takes the process down; the realtime application catches those of its handlers.
 ///
-/// Order per connection: [`upgrade`](App::upgrade) on the shard that accepted, then on the user's
+/// Order per connection: [`upgrade`](App::upgrade) on the shard that accepted, there perhaps
+/// [`asked`](App::asked) or [`knocked`](App::knocked), then on the user's
 /// home shard [`open`](App::open), any number of [`message`](App::message), [`drain`](App::drain),
 /// [`lagged`](App::lagged) and [`passed`](App::passed), and [`close`](App::close) exactly once if
 /// `open` was called.
@@ -32,6 +34,13 @@ pub trait App: Sized + 'static {
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Data> {
         let _ = request;
         Upgrade::Accept(Accept::default())
+    }
+
+    /// A handshake that [knocks](Accept::knocks) is accepted, and its 101 is not written. The application
+    /// answers it by [`Context::admit`] or [`Context::refuse`], at once or after asking another shard;
+    /// if it does not within the handshake's time, the answer is 503. By default it goes on.
+    fn knocked(&mut self, context: &mut Context<'_, Self>, knock: Knock<Self::Data>) {
+        context.admit(knock);
     }
 
     /// A connection to which [`upgrade`](App::upgrade) answered [`Upgrade::Ask`] has sent a message.
@@ -206,6 +215,9 @@ pub struct Accept<D> {
     /// In which the connection takes broadcasts, and topics that it is subscribed to without saying
     /// which.
     pub format: Format,
+    /// Whether the application has a last word before the 101, when it is known whose the connection
+    /// is: [`App::knocked`]. Not of a connection that was [asked](Upgrade::Ask), which has its 101.
+    pub knocks: bool,
 }
 
 impl<D> Accept<D> {
@@ -219,6 +231,7 @@ impl<D> Accept<D> {
             headers: Vec::new(),
             message_bytes_max: None,
             format: Format::default(),
+            knocks: false,
         }
     }
 

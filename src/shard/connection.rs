@@ -25,7 +25,7 @@ pub(crate) enum Phase {
     /// The 101 is written, and the first messages are to say whose the connection is.
     Asked,
     /// The request is in order, or a message has said whose the connection is, and the answer is
-    /// awaited from the service thread.
+    /// awaited: from the service thread, or from the application, which may ask another shard.
     Deferred,
     /// An HTTP refusal, or a close frame in its place, is being written; the rest of what comes in is thrown away.
     Refused,

@@ -95,6 +95,12 @@ impl<A: App> Context<'_, A> {
         })
     }
 
+    /// The address of a connection of this shard, in whatever phase it is: as [`Socket::remote_address`].
+    pub fn remote_address(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        let slot = self.core.resolve(connection)?;
+        Some(self.core.connection(slot)?.peer.into())
+    }
+
     /// Publishes to every subscriber of a topic on every shard, but `exclude`: the same bytes to all,
     /// whatever their formats. The bytes are written once per shard and go out at the end of the turn.
     /// A name that nobody can subscribe to reaches nobody.

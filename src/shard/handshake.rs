@@ -10,7 +10,7 @@ use super::app::{Accept, Request, Upgrade};
 use super::codes;
 use super::connection::{Connection, Opening, Phase};
 use super::context::Socket;
-use super::core::EVERYBODY;
+use super::core::{Core, EVERYBODY};
 use super::event::Descriptor;
 use super::mail::{Arrival, Handshake, Mail, ServiceRequest};
 use super::options::OnUserLimit;
@@ -205,17 +205,11 @@ impl<A: App> Shard<A> {
         early: Vec<u8>,
         outbox: &mut impl Outbox<A>,
     ) {
-        let id = self.core.id(slot);
-        let Some(connection) = self.core.connection_mut(slot) else {
+        if self.core.connection(slot).is_none() {
             return;
-        };
-        connection.phase = Phase::Deferred;
-        let opening = Opening {
-            bytes: early,
-            handshake,
-            frames: 0,
-        };
-        self.core.keep_opening(slot, opening);
+        }
+        let id = self.core.id(slot);
+        self.core.await_answer(slot, handshake, early);
         let work = Box::pin(async move { Mail::Answer(id, Box::new(answer.await)) });
         if outbox.service(ServiceRequest::Spawn(work)).is_err() {
             self.core.counters.service_busy += 1;
@@ -223,7 +217,7 @@ impl<A: App> Shard<A> {
         }
     }
 
-    /// The answer to a deferred handshake has come.
+    /// The answer to a handshake that waits for one has come.
     pub(super) fn answered(
         &mut self,
         id: ConnectionId,
@@ -252,7 +246,7 @@ impl<A: App> Shard<A> {
         }
     }
 
-    /// Brings an accepted connection to its user's home shard.
+    /// Brings an accepted connection to its user's home shard, unless it knocks before.
     pub(super) fn place(
         &mut self,
         slot: Slot,
@@ -273,6 +267,9 @@ impl<A: App> Shard<A> {
         if user.is_some_and(|user| user.is_empty() || user.len() > USER_ID_BYTES_MAX) {
             tracing::error!("the application accepted a user without a usable identifier");
             return self.refuse(slot, &internal("no usable user identifier"));
+        }
+        if accept.knocks && !handshake.is_answered {
+            return self.knock(slot, accept, handshake, early);
         }
         let home = user.map_or(self.core.shard, |user| {
             self.core.shared.placement.home(user)
@@ -512,6 +509,21 @@ impl<A: App> Shard<A> {
                 self.core.cut(slot, CloseCode::ABNORMAL, "close timed out");
             }
             Phase::Open | Phase::Released => {}
+        }
+    }
+}
+
+impl<A: App> Core<A> {
+    /// Keeps a handshake until its answer is there.
+    pub(super) fn await_answer(&mut self, slot: Slot, handshake: Handshake, early: Vec<u8>) {
+        if let Some(connection) = self.connection_mut(slot) {
+            connection.phase = Phase::Deferred;
+            let opening = Opening {
+                bytes: early,
+                handshake,
+                frames: 0,
+            };
+            self.keep_opening(slot, opening);
         }
     }
 }

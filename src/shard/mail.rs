@@ -22,7 +22,7 @@ pub type Work<A> = Box<dyn FnOnce(&mut A, &mut Context<'_, A>) + Send>;
 pub enum Mail<A: App> {
     /// A connection comes home: its handshake is done, its 101 is not yet written.
     Arrival(Box<Arrival<A::Data>>),
-    /// The answer to a deferred handshake.
+    /// The answer to a handshake that waits for one.
     Answer(ConnectionId, Box<Result<Accept<A::Data>, Refusal>>),
     /// What one turn of another shard published to one topic.
     Publish(Arc<Batch>),

@@ -27,6 +27,7 @@ mod format;
 mod handshake;
 mod interest;
 mod keepalive;
+mod knocking;
 mod lifecycle;
 pub mod log;
 mod mail;
@@ -52,6 +53,7 @@ pub use fanout::Subscribed;
 pub use figures::{Figures, SlowTurn};
 pub use format::{Encode, Format, Formats};
 pub use interest::Interest;
+pub use knocking::Knock;
 pub use mail::{Arrival, Batch, BatchEntry, Frame, Handshake, Mail, ServiceRequest, Work};
 pub use options::{Compression, OnUserLimit, Options, SlowPolicy};
 pub use outbox::{Outbox, PIECES_MAX, Sink};
@@ -509,14 +511,7 @@ impl<A: App> Shard<A> {
 
     fn settle_one(&mut self, staged: Staged<A>, outbox: &mut impl Outbox<A>) {
         match staged {
-            Staged::Mail(shard, Mail::App(mail)) if shard == self.core.shard => {
-                self.app.mail(
-                    &mut Context {
-                        core: &mut self.core,
-                    },
-                    mail,
-                );
-            }
+            Staged::Mail(shard, mail) if shard == self.core.shard => self.mail(mail, outbox),
             Staged::Mail(shard, mail) => outbox.mail(shard, mail),
             Staged::Service(request) => {
                 if let Err(request) = outbox.service(request) {

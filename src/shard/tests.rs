@@ -1,11 +1,13 @@
 //! One shard at a time, driven by hand: policies, deadlines (`time`), proofs of delivery (`barrier`),
-//! formats and mail between shards (`formats`), what is done when memory is short (`memory`), what is
-//! measured (`figures`), and a test for each defect that the simulator found.
+//! formats and mail between shards (`formats`), a last word before the 101 (`knocking`), what is done when
+//! memory is short (`memory`), what is measured (`figures`), and a test for each defect that the simulator
+//! found.
 
 mod asking;
 mod barrier;
 mod figures;
 mod formats;
+mod knocking;
 mod memory;
 mod time;
 
@@ -26,6 +28,7 @@ type Diary = Rc<RefCell<Vec<String>>>;
 /// `written n` and `pong n` (a barrier with token n), `close`, else answers the same.
 struct Scripted {
     diary: Diary,
+    knocks: Rc<RefCell<Vec<Knock<()>>>>,
 }
 
 impl App for Scripted {
@@ -43,8 +46,15 @@ impl App for Scripted {
                     .into()
             }
             "/asked" => asking::asked(),
-            path => Accept::default().user(&path[1..]).into(),
+            path => match path.strip_prefix("/knock/") {
+                Some(user) => knocking::knocking(user).into(),
+                None => Accept::default().user(&path[1..]).into(),
+            },
         }
+    }
+
+    fn knocked(&mut self, context: &mut Context<'_, Self>, knock: Knock<()>) {
+        knocking::answer(&self.knocks, context, knock);
     }
 
     fn asked(&mut self, asked: &mut Asked<'_, Self>, message: Message<'_>) -> Option<Upgrade<()>> {
@@ -212,6 +222,7 @@ struct Rig {
     outbox: Recorder,
     sockets: Sockets,
     diary: Diary,
+    knocks: Rc<RefCell<Vec<Knock<()>>>>,
     now: Now,
     slots: VecDeque<Slot>,
 }
@@ -223,8 +234,10 @@ impl Rig {
 
     fn one_of(shared: Arc<Shared>, shard: ShardId) -> Self {
         let diary = Diary::default();
+        let knocks = Rc::default();
         let app = Scripted {
             diary: Rc::clone(&diary),
+            knocks: Rc::clone(&knocks),
         };
         let now = Now {
             monotonic_ms: 0,
@@ -235,6 +248,7 @@ impl Rig {
             outbox: Recorder::default(),
             sockets: Sockets::default(),
             diary,
+            knocks,
             now,
             slots: (0..100).map(Slot).collect(),
         }

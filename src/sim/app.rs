@@ -12,8 +12,8 @@ use super::payload;
 use crate::http::Refusal;
 use crate::id::{ConnectionId, ShardId};
 use crate::shard::{
-    Accept, App, Context, Encode, Format, Formats, Message, Request, Sent, Socket, Subscribed,
-    Upgrade,
+    Accept, App, Context, Encode, Format, Formats, Knock, Message, Request, Sent, Socket,
+    Subscribed, Upgrade,
 };
 use crate::ws::{CloseCode, Opcode};
 
@@ -23,6 +23,17 @@ pub(super) struct Data {
     /// The client's number.
     client: usize,
     compressed: bool,
+    /// What is said to it if it knocks.
+    word: Word,
+}
+
+/// What is said to a handshake that knocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Word {
+    #[default]
+    Yes,
+    No,
+    Nothing,
 }
 
 /// What instances on different shards say to each other.
@@ -52,6 +63,8 @@ pub(super) enum AppMail {
     },
     /// Work on the service thread is done; sends something to whoever asked for it.
     Spawned { to: ConnectionId, bytes: usize },
+    /// A handshake knocks, at a shard drawn by lot.
+    Knock(Box<Knock<Data>>),
 }
 
 /// One instance per shard.
@@ -456,23 +469,41 @@ impl App for TestApp {
         let mut accept = Accept::new(Data {
             client,
             compressed: head.header("sec-websocket-extensions").is_some(),
+            word: Word::default(),
         });
         accept.user = parameter("user").map(String::from);
         accept.format = payload::format_of(client, EVERYBODY);
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden", "not today");
-        match parameter("mode").as_deref() {
+        let mode = parameter("mode");
+        let (mode, word) = match mode.as_deref() {
+            Some("knock") => (None, Some(Word::Yes)),
+            Some("defer-knock") => (Some("defer"), Some(Word::Yes)),
+            Some("knock-refuse") => (None, Some(Word::No)),
+            Some("knock-never") => (None, Some(Word::Nothing)),
+            mode => (mode, None),
+        };
+        accept.knocks = word.is_some();
+        accept.data.word = word.unwrap_or_default();
+        match mode {
             None => accept.into(),
-            Some("refuse") => refusal.into(),
+            Some("refuse") => refusal().into(),
             Some("defer") => Upgrade::Defer(Box::pin(ready(Ok(accept)))),
-            Some("defer-refuse") => Upgrade::Defer(Box::pin(ready(Err(refusal)))),
+            Some("defer-refuse") => Upgrade::Defer(Box::pin(ready(Err(refusal())))),
             Some("defer-never") => Upgrade::Defer(Box::pin(pending())),
             Some(other) => panic!("no mode {other}"),
         }
     }
 
+    fn knocked(&mut self, context: &mut Context<'_, Self>, knock: Knock<Data>) {
+        let shards = u64::from(context.shards());
+        let drawn = u16::try_from(context.random() % shards).expect("fewer than a u16 holds");
+        context.mail(ShardId(drawn), AppMail::Knock(Box::new(knock)));
+    }
+
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
         let (id, user) = (socket.id(), socket.user().clone());
-        let Data { client, compressed } = *socket.data();
+        let Data {
+            client, compressed, ..
+        } = *socket.data();
         assert_eq!(socket.context().home(&user), socket.context().shard());
         let youngest = socket.context().connections_of(&user).last().copied();
         assert_eq!(youngest, Some(id));
@@ -563,6 +594,15 @@ impl App for TestApp {
                 let target = Target::Connection(to);
                 self.send_to(context, target, bytes);
             }
+            AppMail::Knock(knock) => match knock.accept.data.word {
+                Word::Yes => context.admit(*knock),
+                Word::No => context.refuse(*knock, refusal()),
+                Word::Nothing => drop(knock),
+            },
         }
     }
+}
+
+fn refusal() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "forbidden", "not today")
 }

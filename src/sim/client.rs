@@ -113,9 +113,16 @@ impl Client {
             target += &format!("&user={}", user_name(prng.number(0..settings.users)));
         }
         if self.intent == Intent::Refused {
-            target += prng.pick(&["&mode=refuse", "&mode=defer-refuse", "&mode=defer-never"]);
+            let modes = [
+                "refuse",
+                "defer-refuse",
+                "defer-never",
+                "knock-refuse",
+                "knock-never",
+            ];
+            target += &format!("&mode={}", prng.pick(&modes));
         } else if prng.chance(30) {
-            target += "&mode=defer";
+            target += &format!("&mode={}", prng.pick(&["defer", "knock", "defer-knock"]));
         }
         let extensions = prng.pick(&[
             "",

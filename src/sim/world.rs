@@ -71,7 +71,7 @@ impl Witness<TestApp> for SharedOracle {
             | Mail::App(AppMail::Numbered { .. } | AppMail::Join { .. } | AppMail::Joined { .. }) => {
                 oracle.mail_delivered()
             }
-            Mail::App(AppMail::Spawned { .. })
+            Mail::App(AppMail::Spawned { .. } | AppMail::Knock(_))
             | Mail::Arrival(_)
             | Mail::Answer(..)
             | Mail::Run(_)

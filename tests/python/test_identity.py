@@ -68,6 +68,20 @@ def test_who_says_nothing_in_time_is_closed_with_4408(start):
     assert stranger.is_closed()[0] == 4408
 
 
+@pytest.mark.parametrize("config", ['[[namespace]]\npattern = "*"\ncreate = "api_only"\n'])
+def test_whoever_the_first_message_names_is_closed_if_the_room_of_the_path_is_not_for_them(start, config):
+    server = start(FIRST, config)
+    path = {"path": "/ws/42", "origin": server.origin}
+    # Known before the upgrade: refused before it.
+    response, body = server.refusal(**path, **shows(sign()))
+    assert (response.status_code, body["code"]) == (404, "not_found")
+    socket = server.open(**path)
+    socket.send(json.dumps({"type": "authentication", "token": sign()}))
+    client = Client(socket, in_room=False)
+    assert payload(client.until("error"))["code"] == "not_found"
+    assert client.is_closed()[0] == 4404
+
+
 def test_before_its_token_a_connection_hears_errors_and_nothing_else(start):
     server = start(FIRST)
     ann = lets_in(server, presented(server, "header", sign()))

@@ -316,6 +316,21 @@ def test_who_is_refused_is_told_of_with_the_reason(watched):
     assert "campanile::security" not in server.log.read_text()
 
 
+def test_who_asks_for_what_they_may_not_is_told_of_with_user_and_address(watched):
+    server = watched({"AUTH__MODE": "trust", "SERVER__SHARDS": "4"})
+    owner, other = server.connect("7"), server.connect("8")
+    for room in ["a", "b", "c", "d", "e", "f"]:
+        owner.rpc("room.create", room_id=room, is_private=True)
+        subscribe = {"type": "subscribe", "id": room, "data": {"topic": room}}
+        assert other.reply(subscribe)["data"]["code"] == "forbidden"
+        event = server.told("forbidden", "not_allowed", user="8", **HERE)
+        assert event["detail"] == "subscribe"
+        response, _ = server.refusal("8", path=f"/ws/{room}", origin=server.origin)
+        assert response.status_code == 403
+        event = server.told("forbidden", "not_allowed", user="8", **HERE)
+        assert event["detail"] == "not allowed in this room"
+
+
 def test_who_comes_too_late_or_with_a_wrong_first_message_is_told_of(watched):
     server = watched({"AUTH__MODE": "first_message", "AUTH__TIMEOUT": "1s"} | options("HS256"))
     late, wrong = Stranger(server), Stranger(server)

@@ -294,14 +294,20 @@ def test_req_3_8_a_room_has_metadata(server):
     assert other.reply(again)["data"]["code"] == "already_exists"
 
 
-def test_req_3_9_a_full_room_refuses_with_4413_until_somebody_leaves(server):
+def turned_away(server, user, status, code):
+    """A request for the room 42 is refused before the upgrade."""
+    response, body = server.refusal(user, path="/ws/42", origin=server.origin)
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+    assert response.headers["Content-Type"] == "application/json"
+    assert body["error"] and body["request_id"] and is_now(body["timestamp"])
+
+
+def test_req_3_9_a_full_room_refuses_with_409_until_somebody_leaves(server):
     owner = server.connect("7")
     owner.rpc("room.create", room_id="42", max_clients=2)
     eight, _nine = server.join_room("42", "8"), server.join_room("42", "9")
     server.join_room("42", "8").lives()  # a second tab takes no place
-    late = server.connect("10", path="/ws/42", origin=server.origin)
-    assert error(late)["code"] == "room_full"
-    assert late.is_closed()[0] == 4413
+    turned_away(server, "10", 409, "room_full")
     subscribe = {"type": "subscribe", "id": "1", "data": {"topic": "42"}}
     assert owner.reply(subscribe)["data"]["code"] == "room_full"
     owner.send({"type": "rpc", "data": {"method": "room.kick", "params": {"room_id": "42", "user_id": 8}}})
@@ -309,24 +315,55 @@ def test_req_3_9_a_full_room_refuses_with_4413_until_somebody_leaves(server):
     assert owner.reply(subscribe)["type"] == "subscribed"
 
 
+@pytest.mark.options(SERVER__SHARDS=4)
+def test_req_3_9_of_many_at_once_one_has_the_last_place(server):
+    """The others are refused before the upgrade, or closed with 4413 if they found it taken behind it."""
+    server.connect("7").rpc("room.create", room_id="42", max_clients=1)
+    head = (
+        f"GET /ws/42?user_id={{user}} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.origin}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    peers = [server.tcp() for _ in range(40)]
+    for user, peer in enumerate(peers):
+        peer.sendall(head.format(user=user).encode())
+    outcomes = []
+    for peer in peers:
+        heard = b""
+        while b'"action":"snapshot"' not in heard and (more := peer.recv(65536)):
+            heard += more
+        status = int(heard.split(b" ", 2)[1])
+        is_in = b'"action":"snapshot"' in heard
+        closed = int.from_bytes(heard[heard.rindex(b"\x88") + 2 :][:2]) if status == 101 and not is_in else None
+        outcomes.append((status, is_in, closed))
+    assert outcomes.count((101, True, None)) == 1, outcomes
+    assert set(outcomes) <= {(101, True, None), (409, False, None), (101, False, 4413)}, outcomes
+
+
 def test_req_3_9_a_private_room_lets_in_whom_its_list_names(server):
     owner = server.connect("7")
     owner.rpc("room.create", room_id="42", is_private=True, members=["8"])
     server.join_room("42", "8").lives()
-    stranger = server.connect("9", path="/ws/42", origin=server.origin)
-    assert error(stranger)["code"] == "forbidden"
-    assert stranger.is_closed()[0] == 4403
+    turned_away(server, "9", 403, "forbidden")
     owner.rpc("room.add_member", room_id="42", user_id=9)
     server.join_room("42", "9").lives()
 
 
 @pytest.mark.config('[[namespace]]\npattern = "*"\ncreate = "api_only"\n')
 def test_req_3_9_rooms_can_be_made_by_request_alone(server):
-    early = server.connect("7", path="/ws/42", origin=server.origin)
-    assert error(early)["code"] == "not_found"
-    assert early.is_closed()[0] == 4404
+    turned_away(server, "7", 404, "not_found")
     server.connect("7").rpc("room.create", room_id="42")
     server.join_room("42", "7").lives()
+
+
+@pytest.mark.config('[[namespace]]\npattern = "*"\npersist = true\ncreate = "api_only"\n[store]\npath = "{folder}/data"\n')
+def test_req_3_9_a_room_that_is_not_in_memory_yet_refuses_nobody_for_that(server):
+    making = {"room_id": "42", "is_private": True, "members": ["8"]}
+    server.connect("7").rpc("room.create", **making)
+    server.restart()
+    server.join_room("42", "8").lives()
+    server.restart()
+    turned_away(server, "9", 403, "forbidden")
 
 
 # ---- history, rates, content: 3.10, 3.11 ----

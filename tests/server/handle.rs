@@ -114,7 +114,9 @@ fn questions_and_mail_reach_each_shard() {
             to: *to,
             text: "letter".into(),
         };
-        elsewhere(&site, move |handle| handle.mail(shard, said).unwrap());
+        elsewhere(&site, move |handle| {
+            handle.mail(shard, said.into()).unwrap()
+        });
         assert_eq!(client.hear(), format!("letter by shard {shard}"));
     }
     let count = elsewhere(&site, |handle| block_on(handle.subscriber_count("news")));

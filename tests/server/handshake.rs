@@ -1,14 +1,15 @@
-//! The opening handshake: accept, refuse, defer, and the limit of the process.
+//! The opening handshake: accept, refuse, defer, knock, and the limit of the process.
 
 use std::time::Duration;
 
+use campanile::id::ShardId;
 use campanile::shard::Options;
 use campanile::ws::Opcode;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 
-use crate::puppets;
-use crate::support::{Client, Raw, frame_of, head_of, timed, within_bound};
+use crate::support::{Client, Raw, What, frame_of, head_of, timed, within_bound};
+use crate::{name_at_home_on, puppets};
 
 #[test]
 fn an_accepted_handshake_has_its_key_subprotocol_and_header_fields() {
@@ -176,4 +177,61 @@ fn beyond_the_connections_of_the_process_handshakes_are_refused() {
                 == 101
         }));
     }
+}
+
+#[test]
+fn who_knocks_is_let_in_or_refused_by_whatever_shard_decides() {
+    let options = Options {
+        connections_per_user_max: 0,
+        ..Options::default()
+    };
+    for shards in [1, 3] {
+        let (site, diary) = puppets(shards, options.clone());
+        for shard in 0..u16::try_from(shards).unwrap() {
+            let decider = name_at_home_on(&site, shard);
+            let user = name_at_home_on(&site, 0);
+            for defer in ["", "&defer=5"] {
+                let target = format!("/?knock=1&user={user}&note={decider}{defer}");
+                let mut bytes = head_of(&target, "").into_bytes();
+                bytes.extend(frame_of(Opcode::Text, b"early"));
+                let mut raw = Raw::connect(site.address);
+                raw.write(&bytes);
+                assert_eq!(raw.response().status, 101);
+                assert_eq!(raw.hear(), "early");
+                assert_eq!(raw.ask("/data"), decider);
+                let mut refused = Raw::connect(site.address);
+                let mut shut = (0..).map(|number| format!("shut-{number}"));
+                let shut = shut.find(|name| site.handle.home(name) == ShardId(shard));
+                let target = format!("/?knock=1&note={}{defer}", shut.unwrap());
+                let response = refused.upgrade(&target, "");
+                assert_eq!(
+                    (response.status, response.code().as_str()),
+                    (409, "no_entry")
+                );
+                refused.at_end();
+            }
+        }
+        site.wait_until_empty();
+        let opened = diary.entries(|entry| matches!(entry.what, What::Opened));
+        assert_eq!(opened.len(), 2 * shards, "nobody else was ever open");
+    }
+}
+
+#[test]
+fn who_knocks_and_leaves_is_forgotten() {
+    let (site, _) = puppets(3, Options::default());
+    for number in 0..30 {
+        let mut raw = Raw::connect(site.address);
+        let note = if number % 2 == 0 { "shut" } else { "open" };
+        let target = format!("/?knock=1&user=u-{number}&note={note}-{number}");
+        raw.write(head_of(&target, "").as_bytes());
+    }
+    let count = || {
+        let counters = site.stats().shards.into_iter().map(|shard| shard.counters);
+        counters
+            .map(|counters| counters.opened + counters.refused)
+            .sum::<u64>()
+    };
+    assert!(within_bound(|| count() == 30));
+    site.wait_until_empty();
 }

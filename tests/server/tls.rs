@@ -552,3 +552,23 @@ fn a_long_certificate_reaches_a_client_that_takes_little_at_once() {
         site.wait_until_empty();
     }
 }
+
+#[test]
+fn who_knocks_over_tls_is_let_in_or_refused_with_a_status() {
+    let authority = Authority::new();
+    for shards in [1, 3] {
+        let site = site(shards, &authority);
+        for number in 0..6 {
+            let target = format!("/?knock=1&user=u-{number}&note=open-{number}");
+            let mut client = open(&authority, site.address, &target);
+            assert_eq!(client.ask("/data"), format!("open-{number}"));
+            let mut refused = Raw::over(authority.connect(site.address));
+            let response = refused.upgrade(&format!("/?knock=1&note=shut-{number}"), "");
+            assert_eq!(
+                (response.status, response.code().as_str()),
+                (409, "no_entry")
+            );
+            refused.at_end();
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use campanile::http::Refusal;
 use campanile::id::{ConnectionId, ShardId, Slot};
-use campanile::shard::{Accept, Sent};
+use campanile::shard::{Accept, Knock, Sent};
 use campanile::ws::CloseCode;
 use campanile::{App, Context, Message, Request, Socket, Upgrade};
 use http::StatusCode;
@@ -99,11 +99,25 @@ impl Diary {
     }
 }
 
-/// What puppets mail each other: something to tell a connection.
+/// Something to tell a connection.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) to: ConnectionId,
     pub(crate) text: String,
+}
+
+/// What puppets mail each other.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Said(Said),
+    /// A handshake, to the home of its note.
+    Knock(Box<Knock<String>>),
+}
+
+impl From<Said> for Letter {
+    fn from(said: Said) -> Self {
+        Self::Said(said)
+    }
 }
 
 /// The application.
@@ -183,13 +197,13 @@ impl Puppet {
             "/mail" => {
                 let text = text.to_owned();
                 let said = Said { to: id, text };
-                socket.context().mail(ShardId(number(first)), said);
+                socket.context().mail(ShardId(number(first)), said.into());
             }
             "/spawn" => {
                 let (ms, text) = (number(first), text.to_owned());
                 socket.context().spawn(async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
-                    Said { to: id, text }
+                    Said { to: id, text }.into()
                 });
             }
             "/user" => return Some(socket.user().to_string()),
@@ -231,10 +245,10 @@ fn counts(context: &Context<'_, Puppet>, user: &str) -> String {
 
 impl App for Puppet {
     type Data = String;
-    type Mail = Said;
+    type Mail = Letter;
 
     /// The query says what is to happen: `user`, `note` (the data), `refuse`, `defer`,
-    /// `defer_refuse` (milliseconds, or `for_ever`), `subprotocol`, `header`, `bytes_max`.
+    /// `defer_refuse` (milliseconds, or `for_ever`), `knock`, `subprotocol`, `header`, `bytes_max`.
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<String> {
         let parameter = |name| {
             let value = request.head().query_param(name).expect("a correct query");
@@ -252,6 +266,7 @@ impl App for Puppet {
                 .into_iter()
                 .collect(),
             message_bytes_max: parameter("bytes_max").map(|bytes| number(&bytes)),
+            knocks: parameter("knock").is_some(),
             ..Accept::default()
         };
         let answer = match (parameter("defer"), parameter("defer_refuse")) {
@@ -267,6 +282,12 @@ impl App for Puppet {
             tokio::time::sleep(Duration::from_millis(number(&wait))).await;
             answer
         }))
+    }
+
+    /// The home of the note is asked.
+    fn knocked(&mut self, context: &mut Context<'_, Self>, knock: Knock<String>) {
+        let home = context.home(&knock.accept.data);
+        context.mail(home, Letter::Knock(Box::new(knock)));
     }
 
     fn open(&mut self, socket: &mut Socket<'_, Self>) {
@@ -313,10 +334,17 @@ impl App for Puppet {
         );
     }
 
-    fn mail(&mut self, context: &mut Context<'_, Self>, mail: Said) {
-        let mut text = mail.text;
-        let _ = write!(text, " by shard {}", context.shard());
-        context.send(mail.to, text.as_str());
+    fn mail(&mut self, context: &mut Context<'_, Self>, mail: Letter) {
+        match mail {
+            Letter::Said(Said { to, mut text }) => {
+                let _ = write!(text, " by shard {}", context.shard());
+                context.send(to, text.as_str());
+            }
+            Letter::Knock(knock) if knock.accept.data.starts_with("shut") => {
+                context.refuse(*knock, refusal(409));
+            }
+            Letter::Knock(knock) => context.admit(*knock),
+        }
     }
 }
 

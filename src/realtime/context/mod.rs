@@ -285,12 +285,14 @@ impl<'a> Ctx<'a> {
     }
 
     pub(super) fn asker(&self) -> Asker {
+        let address = self.context.remote_address(self.connection);
         Asker {
             connection: self.connection,
             user: self.user.clone(),
             profile: self.profile,
             id: self.id.map(RequestId::to_owned),
             message_type: self.message_type.into(),
+            address: address.map(|address| address.ip()),
             outside: self.outside.clone(),
         }
     }

@@ -119,9 +119,7 @@ impl Ctx<'_> {
     pub(in crate::realtime) fn own_room(&mut self) -> Option<Room> {
         let session = self.session()?;
         let route = usize::from(session.route);
-        let path_room = session
-            .extra_mut()
-            .and_then(|extra| extra.path_room.clone());
+        let path_room = session.path_room().cloned();
         path_room.or_else(|| self.state.desk.route_rooms.get(route)?.clone())
     }
 

@@ -5,9 +5,12 @@ use super::members::{Link, Seat};
 use super::room::RoomState;
 use crate::id::UserId;
 use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
+use crate::realtime::options::{Create, Namespace};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::protocol::{Body, Id, Outbound, Rejection, payload};
+use crate::realtime::session::Session;
 use crate::realtime::writing::{Written, text};
+use crate::shard::Knock;
 
 /// What a newcomer has missed.
 enum Missed {
@@ -17,6 +20,16 @@ enum Missed {
     After(u64),
     /// It cannot be told in full.
     Lost,
+}
+
+/// Whether somebody may enter a room that is not there, which entering it would make.
+pub(super) fn may_enter_new(namespace: &Namespace) -> Result<(), Rejection> {
+    match (namespace.create, namespace.private) {
+        (Create::ApiOnly, _) => Err(Rejection::NotFound),
+        // Nobody is on its list, and it has no owner.
+        (Create::OnDemand, true) => Err(Rejection::Forbidden),
+        (Create::OnDemand, false) => Ok(()),
+    }
 }
 
 impl RoomState {
@@ -45,6 +58,17 @@ impl RoomState {
             presence: join.presence,
             outcome,
         });
+    }
+
+    /// Whether a handshake whose path names the room would be let in now, if it joined.
+    pub(super) fn may_come_in(
+        &self,
+        outlet: &Outlet<'_, '_>,
+        knock: &Knock<Session>,
+    ) -> Result<(), Rejection> {
+        // A guest has no name yet, so that no list can have it: as nobody.
+        let user = knock.accept.user.as_deref().unwrap_or_default();
+        self.may_enter(outlet, &user.into())
     }
 
     /// Whether a user may come in, or stay.

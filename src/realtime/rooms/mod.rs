@@ -54,6 +54,7 @@ use super::post::{Post, Source};
 use super::protocol::{MessageId, Rejection};
 use super::state::Stats;
 use crate::limits::TOPIC_BYTES_MAX;
+use admission::may_enter_new;
 use agenda::Agenda;
 use room::RoomState;
 
@@ -216,13 +217,14 @@ impl Rooms {
 
     /// Takes in a letter about a room that is at home here.
     pub(super) fn receive(&mut self, outlet: &mut Outlet<'_, '_>, room: Room, letter: Letter) {
-        let state = match self.rooms.get_mut(&room) {
-            Some(state) => state,
+        let (state, letter) = match self.rooms.get_mut(&room) {
+            Some(state) => (state, letter),
             None => {
-                if !self.make(outlet, &room, &letter) {
+                let Some(letter) = self.make(outlet, &room, letter) else {
                     return;
-                }
-                self.rooms.get_mut(&room).expect("it was made just now")
+                };
+                let state = self.rooms.get_mut(&room);
+                (state.expect("it was made just now"), letter)
             }
         };
         let before = Totals::of(state);
@@ -236,19 +238,21 @@ impl Rooms {
         Self::settle(&mut self.agenda, outlet, &room, state);
     }
 
-    /// Makes an absent room if the letter calls for one; else says no to who wrote it.
-    fn make(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, letter: &Letter) -> bool {
+    /// Makes an absent room if the letter calls for one, and gives the letter back; else answers it.
+    fn make(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, letter: Letter) -> Option<Letter> {
         let place = outlet.desk.namespaces.place(room.name());
         let namespace = outlet.desk.namespaces.at(place);
         let is_on_demand = namespace.create == Create::OnDemand;
         // A room that the store may know is asked for there before anything else.
         let is_wanted = namespace.persist || is_on_demand;
-        let refusal = match letter {
+        let refusal = match &letter {
             Letter::Join(_) if is_wanted => None,
+            Letter::Knock { .. } if namespace.persist => None,
+            Letter::Knock { .. } => may_enter_new(namespace).err(),
             Letter::Post { post, .. } if is_wanted => match &post.terms.source {
                 // Its joining was refused, and the peer has been told.
                 Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {
-                    return false;
+                    return None;
                 }
                 Source::Client { .. } | Source::Handler { .. } | Source::Server { .. } => None,
             },
@@ -259,7 +263,7 @@ impl Rooms {
             }
             Letter::Receipt { .. } | Letter::Info { .. } => Some(Rejection::NotSubscribed),
             // Word of what is over: the room has gone meanwhile.
-            _ => return false,
+            _ => return None,
         };
         let is_full = self.rooms.len() >= outlet.desk.options.limits.rooms_max;
         let refusal = refusal.or(is_full.then_some(Rejection::Unavailable {
@@ -267,16 +271,20 @@ impl Rooms {
         }));
         if let Some(rejection) = refusal {
             room::turn_away(outlet, letter, rejection);
-            return false;
+            return None;
         }
-        let state = if namespace.persist {
-            RoomState::load(outlet, room, place)
-        } else {
-            RoomState::new(outlet, place)
+        let state = match letter {
+            _ if namespace.persist => RoomState::load(outlet, room, place),
+            // Who knocks may never come: it is the joining that makes the room.
+            Letter::Knock { knock, .. } => {
+                outlet.answer_knock(room, *knock, Ok(()));
+                return None;
+            }
+            _ => RoomState::new(outlet, place),
         };
         self.totals.change(Totals::default(), Totals::of(&state));
         self.rooms.insert(room.clone(), state);
-        true
+        Some(letter)
     }
 
     /// A second has passed.

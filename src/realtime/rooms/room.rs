@@ -145,6 +145,10 @@ impl RoomState {
     pub(super) fn receive_now(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, letter: Letter) {
         match letter {
             Letter::Join(join) => self.join(outlet, room, *join),
+            Letter::Knock { knock, .. } => {
+                let outcome = self.may_come_in(outlet, &knock);
+                outlet.answer_knock(room, *knock, outcome);
+            }
             Letter::Leave(Leave {
                 user,
                 connection,
@@ -303,16 +307,17 @@ fn new_epoch(random: u64) -> SmolStr {
 }
 
 /// Says no to who wrote a letter about a room that is not there, or cannot be reached.
-pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection: Rejection) {
+pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: Letter, rejection: Rejection) {
     match letter {
         Letter::Join(join) => outlet.joined(Joined {
-            room: join.room.clone(),
-            asker: join.asker.clone(),
+            room: join.room,
+            asker: join.asker,
             number: join.number,
             is_vital: join.is_vital,
             presence: join.presence,
             outcome: Err(rejection),
         }),
+        Letter::Knock { room, knock } => outlet.answer_knock(&room, *knock, Err(rejection)),
         Letter::Post { post, .. } => match &post.terms.source {
             // Its joining was refused, and counted.
             Source::Client { asker, asked, .. } if outlet.desk.has_refused(asker, *asked) => {}
@@ -324,7 +329,7 @@ pub(super) fn turn_away(outlet: &mut Outlet<'_, '_>, letter: &Letter, rejection:
         Letter::Ask { asker, .. }
         | Letter::Run { asker, .. }
         | Letter::Receipt { asker, .. }
-        | Letter::Info { asker, .. } => outlet.refuse(asker, &rejection),
+        | Letter::Info { asker, .. } => outlet.refuse(&asker, &rejection),
         _ => {}
     }
 }

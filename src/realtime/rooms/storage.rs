@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Room;
+use super::admission::may_enter_new;
 use super::delivery::Marks;
 use super::history::Window;
 use super::members::Seat;
@@ -105,7 +106,7 @@ impl Storage {
         }
         // Who leaves is never turned away.
         if self.len() >= WAITING_MAX && !matches!(letter, Letter::Leave(_)) {
-            turn_away(outlet, &letter, unavailable());
+            turn_away(outlet, letter, unavailable());
             return None;
         }
         match self {
@@ -200,7 +201,7 @@ impl RoomState {
                 tracing::error!(%room, %error, "a room cannot be loaded");
                 self.is_closed = true;
                 for letter in letters {
-                    turn_away(outlet, &letter, unavailable());
+                    turn_away(outlet, letter, unavailable());
                 }
                 return;
             }
@@ -213,7 +214,7 @@ impl RoomState {
         }
         while let Some(letter) = letters.pop_front() {
             if self.is_closed {
-                turn_away(outlet, &letter, Rejection::NotFound);
+                turn_away(outlet, letter, Rejection::NotFound);
             } else {
                 self.receive(outlet, room, letter);
             }
@@ -229,17 +230,23 @@ impl RoomState {
         letters: &mut VecDeque<Letter>,
     ) {
         let is_on_demand = self.namespace(outlet).create == Create::OnDemand;
-        while let Some(letter) = letters.front() {
-            let makes = match letter {
+        while let Some(letter) = letters.pop_front() {
+            let makes = match &letter {
                 Letter::Ask { question, .. } => question.makes_room(),
                 Letter::Join(_) | Letter::Post { .. } | Letter::Run { .. } => is_on_demand,
                 _ => false,
             };
             if makes {
+                letters.push_front(letter);
                 return self.make_stored(outlet, room);
             }
-            turn_away(outlet, letter, Rejection::NotFound);
-            letters.pop_front();
+            match letter {
+                Letter::Knock { knock, .. } => {
+                    let outcome = may_enter_new(self.namespace(outlet));
+                    outlet.answer_knock(room, *knock, outcome);
+                }
+                letter => turn_away(outlet, letter, Rejection::NotFound),
+            }
         }
         self.is_closed = true;
     }
@@ -363,7 +370,7 @@ impl RoomState {
         while let Some(waiting) = self.next_waiting() {
             match waiting {
                 Waiting::Letter(letter) if self.is_closed => {
-                    turn_away(outlet, &letter, Rejection::NotFound);
+                    turn_away(outlet, letter, Rejection::NotFound);
                 }
                 Waiting::Letter(letter) => self.receive_now(outlet, room, letter),
                 Waiting::Message {

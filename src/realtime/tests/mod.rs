@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod messages;
 mod options;
+mod path_rooms;
 mod persistence;
 mod powers;
 mod presence;
