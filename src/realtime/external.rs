@@ -286,7 +286,10 @@ impl Errand {
                 });
                 OwnedPost::from_server("publish", text(&object))
             }
-            "chat" => OwnedPost::chat_from_server(said.data)?,
+            "chat" => {
+                members(said.data)?;
+                OwnedPost::chat_from_server(said.data)?
+            }
             other => {
                 members(said.data)?;
                 OwnedPost::from_server(other, said.data)

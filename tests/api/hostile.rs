@@ -82,6 +82,11 @@ fn a_refusal_names_what_the_request_has_called_it() {
         ),
         (
             "/api/v1/publish",
+            json!({"topic": "t", "data": 1, "type": "chat"}),
+            "data",
+        ),
+        (
+            "/api/v1/publish",
             json!({"topic": "t", "data": {"content": 7}, "type": "chat"}),
             "content",
         ),
