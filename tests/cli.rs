@@ -1,5 +1,6 @@
 //! The built binary, as a person at a shell meets it. No test here opens a socket.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -83,6 +84,48 @@ fn wrong_use_exits_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_warned_of() {
+    let open_to = |file: &TemporaryFile, mode| {
+        std::fs::set_permissions(&file.0, PermissionsExt::from_mode(mode)).expect("it is our own");
+    };
+    let secret = TemporaryFile::new("secret", "0123456789abcdef0123456789abcdef\n");
+    let text = format!(
+        "[auth]\nmode = \"required\"\njwt.secret_file = {:?}\n",
+        secret.path()
+    );
+    let plain = TemporaryFile::new("plain", &text);
+    let own = TemporaryFile::new(
+        "own",
+        format!("{text}[admin]\ntoken = \"0123456789abcdef\"\n"),
+    );
+    let warned = |file: &TemporaryFile| {
+        let checked = campanile(&["check-config", "-c", file.path()]);
+        assert_eq!((checked.status.code(), stdout(&checked)), (Some(0), "ok\n"));
+        let lines = stderr(&checked).lines();
+        let path = |line: &str| {
+            line.strip_prefix("warning: ")?
+                .split_once(" holds a secret")
+                .map(|it| it.0.to_owned())
+        };
+        lines
+            .map(|line| path(line).unwrap_or_else(|| panic!("{line}")))
+            .collect::<Vec<_>>()
+    };
+    for file in [&secret, &plain, &own] {
+        open_to(file, 0o644);
+    }
+    assert_eq!(
+        warned(&plain),
+        [secret.path()],
+        "there is no secret in the file itself"
+    );
+    assert_eq!(warned(&own), [own.path(), secret.path()]);
+    open_to(&own, 0o640);
+    open_to(&secret, 0o600);
+    assert_eq!(warned(&own), [""; 0]);
 }
 
 #[test]

@@ -438,6 +438,37 @@ fn a_request_with_an_idempotency_key_makes_one_pairing() {
     assert_eq!(page["connections"], json!([first.1]));
 }
 
+// The query was no part of what had to be the same: a player was answered what another had been told.
+#[test]
+fn a_key_with_another_player_in_the_query_is_another_request() {
+    let house = House::trusting();
+    let made = house.create("p1", json!({}));
+    let end = |player: &str, key: &str| {
+        let path = path(&made);
+        let address = house.site.address;
+        let url = format!("http://{address}/api/v1/connections{path}?player_id={player}");
+        // A program that speaks for both: what is a caller's own is the same for them.
+        let request = house.http.delete(url).bearer_auth(KEY);
+        let request = request.header("Idempotency-Key", key);
+        house.block_on(async {
+            let answer = request.send().await.unwrap();
+            (
+                answer.status().as_u16(),
+                answer.json::<Value>().await.unwrap(),
+            )
+        })
+    };
+    assert_eq!(end("p2", "k").0, 404);
+    let (status, refused) = end("p1", "k");
+    assert_eq!(
+        (status, &refused["details"]["member"]),
+        (422, &"Idempotency-Key".into())
+    );
+    let ended = end("p1", "k1");
+    assert_eq!((ended.0, &ended.1["status"]), (200, &"expired".into()));
+    assert_eq!(end("p1", "k1"), ended, "it is not done again");
+}
+
 fn token(user: &str) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
     let claims = json!({"sub": user, "exp": 4_000_000_000_u64});

@@ -81,8 +81,14 @@ impl<T: DeserializeOwned + Send> FromRequestParts<State> for Path<T> {
 
 fn in_query(error: &str) -> ApiError {
     let words = error.trim_start_matches("Failed to deserialize query string: ");
-    let name = quoted(words).or_else(|| words.split_once(": ").map(|(name, _)| name));
-    ApiError::invalid_member(name.unwrap_or("query"), words.to_owned())
+    match words.split_once(": ") {
+        // Of Rust's, about a number.
+        Some((name, words)) if words.ends_with("in string") || words.ends_with("target type") => {
+            ApiError::invalid_member(name, "expected a whole number, 0 or more")
+        }
+        Some((name, words)) => wrong_member(name, words),
+        None => wrong_member(".", words),
+    }
 }
 
 /// The first name between backticks.
@@ -146,27 +152,50 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut from = serde_json::Deserializer::from_str(text);
     let parsed = serde_path_to_error::deserialize(&mut from);
     parsed.map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.inner();
-        if inner.classify() != Category::Data {
+        if error.inner().classify() != Category::Data {
             return invalid(0);
         }
-        let words = inner.to_string();
-        let words = words
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let is_named = words.starts_with("missing field") || words.starts_with("duplicate field");
-        let member = match quoted(&words) {
-            Some(name) if is_named && path != "." && !path.ends_with(name) => {
-                format!("{path}.{name}")
-            }
-            Some(name) if is_named => name.to_owned(),
-            _ => path,
-        };
-        ApiError::invalid_member(&member, words)
+        let words = error.inner().to_string();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        wrong_member(&error.path().to_string(), words)
     })
+}
+
+/// What serde has found at a path, in the words that messages are refused with.
+fn wrong_member(path: &str, words: &str) -> ApiError {
+    let named = |name: &str| match path {
+        "." => name.to_owned(),
+        path if path.ends_with(name) => path.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    match quoted(words) {
+        Some(name) if words.starts_with("missing field") => {
+            Rejection::MissingMember(named(name).into()).into()
+        }
+        Some(name) if words.starts_with("duplicate field") => {
+            Rejection::RepeatedMember(named(name).into()).into()
+        }
+        _ => ApiError::invalid_member(path, in_json(words)),
+    }
+}
+
+/// The types of JSON under their own names, in place of Rust's and serde's.
+fn in_json(words: &str) -> String {
+    let Some((found, expected)) = words.rsplit_once(", expected ") else {
+        return words.to_owned();
+    };
+    let expected = match expected {
+        "u16" => "a whole number of 0 to 65535",
+        "u32" => "a whole number of 0 to 4294967295",
+        "u64" => "a whole number, 0 or more",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        other => other,
+    };
+    let found = found
+        .replace(": sequence", ": array")
+        .replace(": map", ": object");
+    format!("{found}, expected {expected}")
 }
 
 #[cfg(test)]
@@ -216,6 +245,7 @@ mod tests {
                 "inner.count",
             ),
             (r#"{"topic":"a","data":1,"inner":{}}"#, 422, "inner.count"),
+            (r#"{"topic":"a","data":1,"inner":[]}"#, 422, "inner"),
         ] {
             let error = parse::<Publish>(text.as_bytes()).unwrap_err();
             let debug = format!("{error:?}");
@@ -258,17 +288,57 @@ mod tests {
         assert!(check_type(&HeaderMap::new()).is_err());
     }
 
+    // Clients were told of `u32` and `field`, words that are the program's own.
+    #[test]
+    fn what_is_wrong_is_said_in_words_of_json() {
+        for (path, words, expected) in [
+            (
+                "count",
+                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `-1`, expected a whole number of 0 to 4294967295",
+            ),
+            (
+                "a.b",
+                "invalid type: sequence, expected a map",
+                "invalid type: array, expected an object",
+            ),
+            (
+                ".",
+                "missing field `topic`",
+                "the member \\\"topic\\\" is missing",
+            ),
+            (
+                "a",
+                "duplicate field `b`",
+                "the member \\\"a.b\\\" stands more than once",
+            ),
+        ] {
+            let debug = format!("{:?}", wrong_member(path, words));
+            assert!(debug.contains(expected), "{debug}");
+        }
+    }
+
     #[test]
     fn a_wrong_parameter_of_a_query_is_named() {
-        let debug = format!(
-            "{:?}",
-            in_query("Failed to deserialize query string: limit: invalid digit")
-        );
-        assert!(debug.contains("\"member\": String(\"limit\")"), "{debug}");
-        let debug = format!(
-            "{:?}",
-            in_query("Failed to deserialize query string: missing field `id`")
-        );
-        assert!(debug.contains("\"member\": String(\"id\")"), "{debug}");
+        for (words, member) in [
+            ("limit: invalid digit found in string", "limit"),
+            ("limit: number too large to fit in target type", "limit"),
+            ("missing field `id`", "id"),
+            ("duplicate field `limit`", "limit"),
+            ("status: a status is pending, active or expired", "status"),
+        ] {
+            let debug = format!(
+                "{:?}",
+                in_query(&format!("Failed to deserialize query string: {words}"))
+            );
+            assert!(
+                debug.contains(&format!("\"member\": String(\"{member}\")")),
+                "{debug}"
+            );
+            assert!(
+                !debug.contains("digit") && !debug.contains("target type"),
+                "{debug}"
+            );
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -106,6 +106,7 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::PayloadTooLarge.as_str(),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
             StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::InvalidMessage.as_str(),
+            StatusCode::UPGRADE_REQUIRED => "upgrade_required",
             StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Unavailable.as_str(),
             status if status.is_client_error() => "bad_request",
             _ => ErrorCode::Internal.as_str(),
@@ -188,11 +189,24 @@ pub(super) async fn finish(
     next: Next,
 ) -> Response {
     let id = request_id(&request);
-    let answer = tokio::time::timeout(limit, next.run(request)).await;
-    let mut response = answer.unwrap_or_else(|_| ApiError::timeout().into_response());
+    // Without the query, where a token may be.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = if names_its_host(&request) {
+        let answer = tokio::time::timeout(limit, next.run(request)).await;
+        answer.unwrap_or_else(|_| ApiError::timeout().into_response())
+    } else {
+        let error = "a request names its host, and one";
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", error).into_response()
+    };
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     if is_error && response.extensions().get::<OwnBody>().is_none() {
         response = with_body(response, &id, &clock);
+    }
+    let status = response.status();
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(request_id = ?id, %method, path, "a request has failed");
+    } else {
+        tracing::debug!(request_id = ?id, %method, path, %status, "a request");
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
@@ -200,6 +214,12 @@ pub(super) async fn finish(
     let nowhere = HeaderValue::from_static("no-store");
     headers.entry(CACHE_CONTROL).or_insert(nowhere);
     response
+}
+
+/// Whether there is one `Host`, which HTTP/1.1 demands: RFC 9112 section 3.2.
+fn names_its_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
 }
 
 /// The client's own name for the request, if it may stand in a log; else one of ours.

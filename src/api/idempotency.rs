@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a request that is sent again is answered again, and not done again.
 //!
-//! The key belongs to its caller and to the method and path. The work goes on when its client has gone,
+//! The key belongs to its caller and to the method and path; what else is asked, in the query and in the
+//! body, must be the same when it comes again. The work goes on when its client has gone,
 //! so that what the client sends again finds the answer. Answers that say "try again" (429 and 5xx) are
 //! not kept. Bounded in number and bytes: the oldest goes before its time then, and a request of that
 //! key is done once more.
@@ -17,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use sha1::{Digest, Sha1};
 
 use super::body;
-use super::caller::Caller;
+use super::caller::{Arrival, Caller};
 use super::error::ApiError;
 use super::state::State;
 use crate::realtime::protocol::ErrorCode;
@@ -51,7 +52,8 @@ struct Answers {
 #[derive(Debug)]
 struct Entry {
     begun_ms: u64,
-    body: [u8; 20],
+    /// Of all that is asked.
+    digest: [u8; 20],
     /// `None`: under way.
     answer: Option<Kept>,
 }
@@ -69,7 +71,8 @@ enum Found {
     /// Nothing: it is the caller's to do, and is noted as under way.
     New,
     UnderWay,
-    OtherBody,
+    /// It has come with something else.
+    Other,
     Answered(Kept),
 }
 
@@ -85,12 +88,12 @@ impl Idempotency {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, key: &str, body: [u8; 20], now_ms: u64) -> Found {
+    fn begin(&self, key: &str, digest: [u8; 20], now_ms: u64) -> Found {
         let mut answers = self.answers();
         answers.expire(now_ms.saturating_sub(self.window_ms));
         if let Some(entry) = answers.by_key.get(key) {
             return match &entry.answer {
-                _ if entry.body != body => Found::OtherBody,
+                _ if entry.digest != digest => Found::Other,
                 None => Found::UnderWay,
                 Some(kept) => Found::Answered(kept.clone()),
             };
@@ -98,7 +101,7 @@ impl Idempotency {
         answers.make_room();
         let entry = Entry {
             begun_ms: now_ms,
-            body,
+            digest,
             answer: None,
         };
         answers.bytes += key.len();
@@ -189,20 +192,26 @@ pub(super) async fn once(
         let error = "an Idempotency-Key has 1 to 255 characters of ASCII";
         ApiError::invalid_member("Idempotency-Key", error)
     })?;
-    let (caller, method, path) = (caller.name(), request.method(), request.uri().path());
-    let key: Box<str> = format!("{caller}\n{method} {path}\n{key}").into();
+    let key = key.to_owned();
     let (parts, body) = request.into_parts();
+    let caller = match caller {
+        // In trust mode the body says who it is: guests are told apart by where they are.
+        Caller::Guest => format!("guest {:?}", Arrival::of(&state, &parts).address()),
+        known => known.name(),
+    };
+    let (method, path) = (&parts.method, parts.uri.path());
+    let key: Box<str> = format!("{caller}\n{method} {path}\n{key}").into();
     let whole = Request::from_parts(parts.clone(), body);
     let body = body::read(whole, &state).await?;
-    let digest: [u8; 20] = Sha1::digest(&body).into();
+    let digest = digest(parts.uri.query().unwrap_or_default(), &body);
     match state
         .idempotency
         .begin(&key, digest, state.clock.now().monotonic_ms)
     {
         Found::New => {}
         Found::Answered(kept) => return Ok(kept.into_response()),
-        Found::OtherBody => {
-            let error = "this Idempotency-Key has come with another body";
+        Found::Other => {
+            let error = "this Idempotency-Key has come with another query or body";
             return Err(ApiError::invalid_member("Idempotency-Key", error));
         }
         Found::UnderWay => {
@@ -229,6 +238,19 @@ pub(super) async fn once(
         tracing::error!(%error, "a request with an Idempotency-Key was not answered");
         Err(StatusCode::INTERNAL_SERVER_ERROR.into())
     })
+}
+
+/// Of what is asked. A token in the query says who asks, and may be another one when it is asked again.
+fn digest(query: &str, body: &[u8]) -> [u8; 20] {
+    let mut digest = Sha1::new();
+    for parameter in query.split('&').filter(|it| !it.starts_with("token=")) {
+        digest.update(parameter);
+        digest.update("&");
+    }
+    // A query has no line ends.
+    digest.update("\n");
+    digest.update(body);
+    digest.finalize().into()
 }
 
 /// The answer, and what is to be kept of it.
@@ -280,7 +302,7 @@ mod tests {
         let table = Idempotency::new(Duration::from_secs(1));
         assert!(matches!(table.begin("k", [1; 20], 0), Found::New));
         assert!(matches!(table.begin("k", [1; 20], 1), Found::UnderWay));
-        assert!(matches!(table.begin("k", [2; 20], 1), Found::OtherBody));
+        assert!(matches!(table.begin("k", [2; 20], 1), Found::Other));
         table.end("k", Some(kept("done")));
         let Found::Answered(answer) = table.begin("k", [1; 20], 1000) else {
             panic!("it is remembered");
@@ -292,6 +314,15 @@ mod tests {
             matches!(table.begin("k", [3; 20], 1001), Found::New),
             "it failed"
         );
+    }
+
+    #[test]
+    fn the_same_request_may_come_with_another_token() {
+        let one = digest("player_id=p1&token=a", b"{}");
+        assert_eq!(one, digest("token=b&player_id=p1", b"{}"));
+        for (query, body) in [("player_id=p2", "{}"), ("player_id=p1", "{} "), ("", "{}")] {
+            assert_ne!(one, digest(query, body.as_bytes()), "{query} {body}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::objects::{
     IdempotencyKey, MessagePage, MessageStatus, NewMessage, PageOf, Problems, Publication,
     Published, page_size,
 };
+use super::rooms::as_room;
 use super::state::State;
 use crate::auth::keys::Scope;
 use crate::id::ConnectionId;
@@ -68,7 +69,12 @@ async fn history(
         }
     }
     let kind = if after.is_some() { 'a' } else { 'b' };
-    let errand = Errand::history(&id, before.as_deref(), after.as_deref(), limit)?;
+    let errand = Errand::history(
+        as_room(&id, "id")?,
+        before.as_deref(),
+        after.as_deref(),
+        limit,
+    )?;
     let asking = caller.asking(Scope::Rooms)?;
     let mut page: MessagePage = state.ask(asking, errand).await?;
     page.next_cursor = page.next_cursor.map(|offset| cursor::encode(kind, &offset));
@@ -95,9 +101,9 @@ async fn post(
         client_message_id: message.client_message_id.as_deref(),
     };
     let errand = if caller.is_server() {
-        Errand::publish(&id, said, None)?
+        Errand::publish(as_room(&id, "id")?, said, None)?
     } else {
-        Errand::say(&id, said)?
+        Errand::say(as_room(&id, "id")?, said)?
     };
     let published = state.ask(asking, errand).await?;
     Ok((StatusCode::CREATED, Json(published)))
@@ -120,7 +126,16 @@ async fn publish(
         data: message.data.get(),
         client_message_id: message.idempotency_key.as_deref(),
     };
-    let errand = Errand::publish(&message.topic, said, exclude.transpose()?)?;
+    let topic = as_room(&message.topic, "topic")?;
+    let errand =
+        Errand::publish(topic, said, exclude.transpose()?).map_err(
+            |rejection| match rejection {
+                Rejection::InvalidMember(name) if name == "client_message_id" => {
+                    Rejection::InvalidMember("idempotency_key".into())
+                }
+                other => other,
+            },
+        )?;
     Ok(Json(state.ask(asking, errand).await?))
 }
 

@@ -22,7 +22,7 @@
 //! | `state` | what the routes work with, and the limits |
 //! | `caller` | who asks: a user, a guest, a program with a key |
 //! | `body`, `cursor`, `objects` | what comes in and goes out |
-//! | `error`, `idempotency`, `rate` | layers around all routes |
+//! | `error`, `idempotency`, `rate`, `answers` | layers around all routes |
 //! | `ask` | the way to the shards and back, in bounded time |
 //! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes of the API |
 //! | `pairing` | its routes, and the desk where one change is made after the other |
@@ -32,6 +32,7 @@
 //! [`docs/HTTP_API.md`]: https://docs.rs/crate/campanile/latest/source/docs/HTTP_API.md
 #![forbid(unsafe_code)]
 
+mod answers;
 mod ask;
 mod body;
 mod caller;
@@ -108,8 +109,9 @@ pub fn router(state: State) -> Router {
 /// Where [`ApiOptions::development`] is off, `/metrics` takes a key for
 /// [`Scope::Admin`](crate::auth::keys::Scope::Admin), as the token of the dashboard should be one.
 pub fn admin_router(state: State, dashboard: DashboardOptions) -> Router {
-    let gate = state.gate.clone();
+    let (gate, answers) = (state.gate.clone(), state.answers.clone());
     let exposition = Exposition::new(state.server.clone(), state.store.clone())
+        .with(move |families| answers.write(families))
         .with(move |families| metrics::of_gate(&gate, families));
     let metrics = metrics::routes(exposition).route_layer(middleware::from_fn_with_state(
         state.clone(),
@@ -178,11 +180,14 @@ async fn known_methods(
 fn layered(routes: Router<State>, state: State) -> Router {
     let limit = state.options.body_timeout + state.options.answer_timeout + SLACK;
     let finish = middleware::from_fn_with_state((state.clock, limit), error::finish);
+    let counted = (state.clock, state.answers.clone());
+    let count = middleware::from_fn_with_state(counted, answers::count);
     routes
         .fallback(async || ApiError::from(StatusCode::NOT_FOUND))
         .layer(cors(&state))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(finish)
+        .layer(count)
         .with_state(state)
 }
 

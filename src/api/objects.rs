@@ -306,6 +306,7 @@ impl IntoResponses for Problems {
                 "A member, a parameter or a name is missing or wrong; `details.member` says which",
             ),
             ("429", "Too many requests; `Retry-After` says when"),
+            ("500", "A defect of the server; it is in the log"),
             (
                 "503",
                 "A shard or the store is behind; `Retry-After` says when",

@@ -1,6 +1,7 @@
 //! How many requests one key, user or address may make.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Most callers that are told apart. If all of them are busy the rest share one allowance.
@@ -11,7 +12,7 @@ const THE_REST: &str = "";
 /// A token bucket for each caller, in thousandths of a request.
 #[derive(Debug)]
 pub(super) struct Rates {
-    per_second: u64,
+    per_second: AtomicU64,
     buckets: Mutex<HashMap<Box<str>, Bucket>>,
 }
 
@@ -24,41 +25,43 @@ struct Bucket {
 impl Rates {
     pub(super) fn new(per_second: u32) -> Self {
         Self {
-            per_second: per_second.into(),
+            per_second: u64::from(per_second).into(),
             buckets: Mutex::default(),
         }
     }
 
-    fn burst(&self) -> u64 {
-        2 * 1000 * self.per_second
-    }
-
-    fn refilled(&self, bucket: Bucket, now_ms: u64) -> u64 {
-        let passed = now_ms.saturating_sub(bucket.at_ms);
-        let gained = passed.saturating_mul(self.per_second);
-        bucket.left.saturating_add(gained).min(self.burst())
+    /// Lets callers make so many from now on; 0: as many as they like.
+    pub(super) fn set(&self, per_second: u32) {
+        self.per_second.store(per_second.into(), Ordering::Relaxed);
     }
 
     /// Takes one request from a caller's allowance. Errors: milliseconds until there is one.
     pub(super) fn take(&self, caller: &str, now_ms: u64) -> Result<(), u64> {
-        if self.per_second == 0 {
+        let per_second = self.per_second.load(Ordering::Relaxed);
+        if per_second == 0 {
             return Ok(());
         }
+        let burst = 2 * 1000 * per_second;
+        let refilled = |bucket: Bucket| {
+            let passed = now_ms.saturating_sub(bucket.at_ms);
+            let gained = passed.saturating_mul(per_second);
+            bucket.left.saturating_add(gained).min(burst)
+        };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut name = caller;
         if buckets.len() >= CALLERS_MAX && !buckets.contains_key(name) {
             // Who has all of it again need not be remembered.
-            buckets.retain(|_, bucket| self.refilled(*bucket, now_ms) < self.burst());
+            buckets.retain(|_, bucket| refilled(*bucket) < burst);
             if buckets.len() >= CALLERS_MAX {
                 name = THE_REST;
             }
         }
         let full = Bucket {
-            left: self.burst(),
+            left: burst,
             at_ms: now_ms,
         };
         let bucket = buckets.get(name).copied().unwrap_or(full);
-        let left = self.refilled(bucket, now_ms);
+        let left = refilled(bucket);
         let taken = left.checked_sub(1000);
         let next = Bucket {
             left: taken.unwrap_or(left),
@@ -67,7 +70,7 @@ impl Rates {
         buckets.insert(name.into(), next);
         taken
             .map(drop)
-            .ok_or_else(|| (1000 - left).div_ceil(self.per_second))
+            .ok_or_else(|| (1000 - left).div_ceil(per_second))
     }
 }
 
@@ -86,6 +89,20 @@ mod tests {
         assert_eq!(rates.take("user ann", 499), Err(1));
         assert_eq!(rates.take("user ann", 500), Ok(()));
         assert_eq!(Rates::new(0).take("user ann", 0), Ok(()));
+    }
+
+    #[test]
+    fn another_rate_holds_at_once() {
+        let rates = Rates::new(0);
+        assert_eq!(rates.take("user ann", 0), Ok(()));
+        rates.set(1);
+        assert_eq!(rates.take("user ann", 0), Ok(()));
+        assert_eq!(rates.take("user ann", 0), Ok(()));
+        assert_eq!(rates.take("user ann", 0), Err(1000));
+        rates.set(10);
+        assert_eq!(rates.take("user ann", 0), Err(100));
+        rates.set(0);
+        assert_eq!(rates.take("user ann", 0), Ok(()));
     }
 
     #[test]

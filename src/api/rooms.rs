@@ -23,7 +23,7 @@ use super::state::State;
 use crate::auth::keys::Scope;
 use crate::id::UserId;
 use crate::realtime::protocol::Rejection;
-use crate::realtime::{Asking, Errand};
+use crate::realtime::{Asking, Errand, Room as RoomName};
 
 /// Most rooms on one page: each is looked for on all shards.
 const ROOMS_MAX: usize = 200;
@@ -87,7 +87,7 @@ async fn create(
         .iter()
         .map(|name| as_user(name, "members"))
         .collect();
-    let errand = Errand::create(&name, room.into_changes(), members?)?;
+    let errand = Errand::create(as_room(&name, "id")?, room.into_changes(), members?)?;
     let made = state.ask(asking, errand).await?;
     Ok((
         StatusCode::CREATED,
@@ -118,7 +118,11 @@ async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Room>, ApiError> {
-    Ok(Json(state.ask(asking(&caller)?, Errand::room(&id)?).await?))
+    Ok(Json(
+        state
+            .ask(asking(&caller)?, Errand::room(as_room(&id, "id")?)?)
+            .await?,
+    ))
 }
 
 /// Makes the room what the body says, with the default for what is missing; a room that is not there is
@@ -137,13 +141,13 @@ async fn replace(
     let asking = asking(caller.known()?)?;
     let changes = changes.whole();
     let asked: Result<Room, ApiError> = {
-        let errand = Errand::update(&id, changes.clone().into_changes())?;
+        let errand = Errand::update(as_room(&id, "id")?, changes.clone().into_changes())?;
         state.ask(asking.clone(), errand).await
     };
     match asked {
         Ok(room) => Ok((StatusCode::OK, Json(room))),
         Err(error) if error.is(Rejection::NotFound.code()) => {
-            let errand = Errand::create(&id, changes.into_changes(), Vec::new())?;
+            let errand = Errand::create(as_room(&id, "id")?, changes.into_changes(), Vec::new())?;
             let room = state.ask(asking, errand).await?;
             Ok((StatusCode::CREATED, Json(room)))
         }
@@ -164,7 +168,7 @@ async fn change(
     Body(changes): Body<RoomChanges>,
 ) -> Result<Json<Room>, ApiError> {
     let asking = asking(caller.known()?)?;
-    let errand = Errand::update(&id, changes.into_changes())?;
+    let errand = Errand::update(as_room(&id, "id")?, changes.into_changes())?;
     Ok(Json(state.ask(asking, errand).await?))
 }
 
@@ -180,8 +184,12 @@ async fn close(
     Path(id): Path<String>,
 ) -> Result<Json<Room>, ApiError> {
     let asking = asking(caller.known()?)?;
-    let room = state.ask(asking.clone(), Errand::room(&id)?).await?;
-    let _: IgnoredAny = state.ask(asking, Errand::close(&id)?).await?;
+    let room = state
+        .ask(asking.clone(), Errand::room(as_room(&id, "id")?)?)
+        .await?;
+    let _: IgnoredAny = state
+        .ask(asking, Errand::close(as_room(&id, "id")?)?)
+        .await?;
     Ok(Json(room))
 }
 
@@ -199,7 +207,7 @@ async fn participants(
     let after = page.cursor.map(|cursor| cursor::decode(&cursor, &['p']));
     let after = after.transpose()?.map(|(_, name)| name);
     let limit = page_size(page.limit, PARTICIPANTS_MAX)?;
-    let errand = Errand::members(&id, after.as_deref(), limit)?;
+    let errand = Errand::members(as_room(&id, "id")?, after.as_deref(), limit)?;
     let mut page: ParticipantPage = state.ask(asking(&caller)?, errand).await?;
     page.next_cursor = page.next_cursor.map(|name| cursor::encode('p', &name));
     Ok(Json(page))
@@ -218,7 +226,7 @@ async fn add_member(
     Path((id, user)): Path<(String, String)>,
 ) -> Result<Json<Room>, ApiError> {
     let asking = asking(caller.known()?)?;
-    let errand = Errand::add_member(&id, as_user(&user, "user_id")?)?;
+    let errand = Errand::add_member(as_room(&id, "id")?, as_user(&user, "user_id")?)?;
     Ok(Json(state.ask(asking, errand).await?))
 }
 
@@ -234,8 +242,14 @@ async fn remove_member(
     Path((id, user)): Path<(String, String)>,
 ) -> Result<Json<Room>, ApiError> {
     let asking = asking(caller.known()?)?;
-    let errand = Errand::remove_member(&id, as_user(&user, "user_id")?)?;
+    let errand = Errand::remove_member(as_room(&id, "id")?, as_user(&user, "user_id")?)?;
     Ok(Json(state.ask(asking, errand).await?))
+}
+
+/// A room's name, if any can be called so. Errors: 422 about `member`.
+pub(super) fn as_room<'n>(name: &'n str, member: &'static str) -> Result<&'n str, ApiError> {
+    let invalid = |_| Rejection::InvalidMember(member.into()).into();
+    RoomName::named(name).map(|_| name).map_err(invalid)
 }
 
 /// A user's name, if anybody can be called so. Errors: 422 about `member`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::answers::Answers;
 use super::idempotency::Idempotency;
 use super::pairing::PairingDesk;
 use super::rate::Rates;
@@ -67,6 +68,7 @@ pub struct State {
     pub(super) clock: Clock,
     pub(super) idempotency: Arc<Idempotency>,
     pub(super) rates: Arc<Rates>,
+    pub(super) answers: Arc<Answers>,
 }
 
 impl fmt::Debug for State {
@@ -89,8 +91,14 @@ impl State {
             pairing: None,
             idempotency: Arc::new(Idempotency::new(options.idempotency_window)),
             rates: Arc::new(Rates::new(options.requests_per_second)),
+            answers: Arc::default(),
             options: Arc::new(options),
             clock: Clock::start(),
         }
+    }
+
+    /// Puts another [`ApiOptions::requests_per_second`] in force, for all clones.
+    pub fn limit_requests(&self, per_second: u32) {
+        self.rates.set(per_second);
     }
 }

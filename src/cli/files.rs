@@ -1,6 +1,7 @@
 //! The files that a configuration names: are they there, and can they be understood? The configuration
 //! itself is loaded without reading them; `check-config`, the start and a reload all look at them here.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use campanile::config::{Algorithm, Config, Problem, is_key};
@@ -49,6 +50,39 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Files with secrets that everybody on the machine can read: the configuration's own, if it has any, and
+/// those that it names.
+pub(crate) fn warnings(config: &Config, file: Option<&Path>) -> Vec<String> {
+    let own = file.filter(|_| has_secrets(config));
+    let named = config.certificate.iter().map(|pair| pair.key.as_str());
+    let named = named
+        .chain([config.jwt.secret_file.as_str()])
+        .filter(|path| !path.is_empty())
+        .map(Path::new);
+    let open = own.into_iter().chain(named).filter(|path| is_open(path));
+    open.map(|path| {
+        let path = path.display();
+        format!(
+            "{path} holds a secret, and everybody on this machine can read it: `chmod o= {path}`"
+        )
+    })
+    .collect()
+}
+
+/// Whether the text of the configuration has a secret in it.
+fn has_secrets(config: &Config) -> bool {
+    let keys = config.auth_key.iter().map(|key| &key.secret);
+    let keys = keys.chain(config.api_key.iter().map(|key| &key.key));
+    let mut secrets = keys.chain([&config.jwt.secret, &config.admin.token]);
+    secrets.any(|secret| !secret.is_empty())
+}
+
+/// Whether a file can be read, or written, by those who are neither its owner nor of its group.
+fn is_open(path: &Path) -> bool {
+    let metadata = std::fs::metadata(path);
+    metadata.is_ok_and(|found| found.permissions().mode() & 0o006 != 0)
 }
 
 fn read(path: &str) -> Result<String, String> {

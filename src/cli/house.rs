@@ -107,6 +107,8 @@ pub(super) struct House {
     store: Option<Store>,
     options: ApiOptions,
     is_development: bool,
+    /// What the routers work with, once there is one.
+    state: Arc<OnceLock<State>>,
 }
 
 impl House {
@@ -136,6 +138,7 @@ impl House {
             store,
             options: api_options(config, is_development),
             is_development,
+            state: Arc::default(),
         })
     }
 
@@ -166,7 +169,7 @@ impl House {
         impl FnOnce(ServerHandle<Realtime>) -> Router + Send + use<>,
         impl FnOnce(ServerHandle<Realtime>) -> Router + Send + use<>,
     ) {
-        let shared: Arc<OnceLock<State>> = Arc::default();
+        let shared = self.state.clone();
         let (gate, keys, store) = (self.gate.clone(), self.keys.clone(), self.store.clone());
         let (pairings, options) = (self.pairings.clone(), self.options.clone());
         let state = move |handle: ServerHandle<Realtime>| {
@@ -241,7 +244,16 @@ impl House {
                 }
             }))
         });
-        let mut parts = vec![gate, keys];
+        let state = self.state.clone();
+        let rates: Part = Box::new(move |config| {
+            let (state, per_second) = (state.clone(), config.api.requests_per_second);
+            Ok(Box::new(move || {
+                if let Some(state) = state.get() {
+                    state.limit_requests(per_second);
+                }
+            }))
+        });
+        let mut parts = vec![gate, keys, rates];
         if let Some(acceptor) = self.acceptor.clone() {
             parts.push(Box::new(move |_| {
                 let loaded = acceptor.prepare();

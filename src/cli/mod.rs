@@ -22,7 +22,7 @@ mod sources;
 mod token_keys;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use campanile::config::{self, Config, Origin, Problem, Sources};
@@ -158,15 +158,26 @@ fn announce(config: &Config, origin: &Origin) {
         ),
         Origin::File(path) => tracing::info!(?listen, "configuration from {}", path.display()),
     }
-    for warning in config.warnings() {
+    let file = match origin {
+        Origin::Development => None,
+        Origin::File(path) => Some(path.as_path()),
+    };
+    for warning in warnings(config, file) {
         tracing::warn!("{warning}");
     }
+}
+
+/// What is risky in a configuration, and in the files that it is made of.
+fn warnings(config: &Config, file: Option<&Path>) -> Vec<String> {
+    let mut warnings = config.warnings();
+    warnings.extend(files::warnings(config, file));
+    warnings
 }
 
 fn check_config(args: &FileArgs) -> ExitCode {
     match sources::of_file(args).and_then(|sources| checked(&sources)) {
         Ok(config) => {
-            for warning in config.warnings() {
+            for warning in warnings(&config, args.config.as_deref()) {
                 eprintln!("warning: {warning}");
             }
             print("ok\n")

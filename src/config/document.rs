@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::load::variable_name;
 use super::options::{Entry, Section};
+use super::planned::{PLANNED, Planned};
 use super::reload::is_at_start;
 use super::{Config, SECTIONS, TABLES};
 
@@ -53,6 +54,10 @@ fn settings(out: &mut String, section: &dyn Section) {
 /// All options as a page of Markdown, docs/CONFIGURATION.md.
 pub fn reference() -> String {
     let mut out = String::from(INTRODUCTION);
+    for Planned { shown, instead, .. } in &PLANNED {
+        put(&mut out, format_args!("| {shown} | {instead} |\n"));
+    }
+    out.push_str(DEFAULTS);
     for_each_section(|name, defaults| {
         let section = defaults.element;
         let header = header(name, &defaults);
@@ -131,12 +136,10 @@ What the plan of the protocol names and this version does not take:
 | option | instead |
 |---|---|
 | `server.io = \"epoll\"` | io_uring is the only way to the network; the value is refused by name |
-| `[broker]`: `kind`, `url`, `prefix`, `on_loss` | none: rooms and limits are those of one server |
-| `shutdown.pace` | `retry_in_ms` tells each client when to come back, at random within five seconds |
-| `shutdown.handover_socket` | none: a restart closes connections, and clients come back |
-| `slow_policy` of a namespace | `messaging.slow_policy`, which holds for all rooms |
-| `compression.server_no_context_takeover` | always so: an idle connection holds no window |
+";
 
+/// What follows the table of what is not there yet.
+const DEFAULTS: &str = "
 Two defaults are others than planned, so that a server without a file harms nobody: `server.listen` is
 loopback, and `auth.mode` is `\"optional\"`; an address that is not loopback is refused until it is settled
 who may come in. `server.admin_listen` and `auth.jwt.audience` are lists.

@@ -6,7 +6,7 @@ use std::fmt;
 use super::kind::Raw;
 use super::options::Section;
 use super::validate::{contradictions, is_loopback};
-use super::{Config, Problem, SECTIONS, TABLES, file, suggest};
+use super::{Config, Problem, SECTIONS, TABLES, file, planned, suggest};
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "CAMPANILE_";
@@ -132,7 +132,8 @@ impl Loader {
                 let tables = TABLES.iter().map(|table| table.name);
                 let known = SECTIONS.iter().copied().chain(tables);
                 let hint = suggest::hint(suggest::closest(&group.name, known));
-                let message = format!("unknown section{hint}");
+                let planned = planned::message(&group.name, None);
+                let message = planned.unwrap_or_else(|| format!("unknown section{hint}"));
                 self.problems.push(group.place.problem(group.name, message));
                 continue;
             }
@@ -185,9 +186,10 @@ impl Loader {
         }
         let names = known.iter().map(|(variable, ..)| variable.as_str());
         let hint = suggest::hint(suggest::closest(name, names));
-        let table = TABLES
-            .iter()
-            .find(|table| name.starts_with(&variable_name(table.name, "")));
+        let table = TABLES.iter().find(|table| {
+            let variable = variable_name(table.name, "");
+            name.starts_with(&variable) || name == variable.trim_end_matches('_')
+        });
         let message = match table {
             Some(table) => format!("[[{}]] can be set in a file only", table.name),
             None => format!("unknown option{hint}"),
@@ -295,7 +297,8 @@ fn apply(section: &mut dyn Section, name: &str, key: &str, raw: &Raw) -> Result<
         let inside = inside.filter_map(|other| other.strip_prefix(name)?.strip_prefix('.'));
         let known = section.entries().iter().map(|entry| entry.key);
         let hint = suggest::closest(key, known.chain(inside));
-        Err(format!("unknown option{}", suggest::hint(hint)))
+        let unknown = || format!("unknown option{}", suggest::hint(hint));
+        Err(planned::message(name, Some(key)).unwrap_or_else(unknown))
     })
 }
 

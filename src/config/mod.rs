@@ -32,6 +32,7 @@ mod lists;
 mod load;
 mod network;
 mod options;
+mod planned;
 mod reload;
 mod secret;
 mod suggest;

@@ -27,7 +27,6 @@ const AT_START: &[&str] = &[
     "admin.token",
     "api.idempotency_window",
     "api.max_body_size",
-    "api.requests_per_second",
     "compression.",
     "log.",
     "shutdown.",

@@ -12,6 +12,9 @@ pub enum Part {
     Completions,
     /// A message, by its handler's number.
     Message(u8),
+    /// What a handler had begun and goes on with, in a room or when its work elsewhere is done, by the
+    /// handler's number.
+    Resumed(u8),
     /// A request head and what followed from it.
     Handshake,
     /// Mail from other shards and threads.

@@ -364,7 +364,15 @@ impl App for Realtime {
     fn mail(&mut self, context: &mut Context<'_, Self>, mail: Mail) {
         match mail.0 {
             Letter::Outside(errand) => self.run_errand(context, *errand),
-            letter => self.state.receive(context, letter),
+            letter => match letter
+                .resumes()
+                .and_then(|name| self.registry.number_of(name))
+            {
+                Some(handler) => {
+                    context.resume(handler, |context| self.state.receive(context, letter));
+                }
+                None => self.state.receive(context, letter),
+            },
         }
     }
 }

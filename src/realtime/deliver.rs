@@ -34,6 +34,14 @@ impl Letter {
         }
     }
 
+    /// The type of the message with which a handler goes on here; `None`: it is no handler's.
+    pub(super) fn resumes(&self) -> Option<&str> {
+        match self {
+            Self::Run { asker, .. } | Self::Continue { asker, .. } => Some(&asker.message_type),
+            _ => None,
+        }
+    }
+
     /// The shard that it belongs to; `None`: any.
     fn shard(&self, context: &Context<'_, Realtime>) -> Option<ShardId> {
         if let Some(room) = self.room() {

@@ -138,7 +138,7 @@ pub struct Said<'a> {
     pub message_type: &'a str,
     /// Valid JSON: any value in a `publish`, else an object.
     pub data: &'a str,
-    /// By which the message is known if it comes again: at most 128 bytes.
+    /// By which the message is known if it comes again: 1 to 128 bytes.
     pub client_message_id: Option<&'a str>,
 }
 
@@ -237,7 +237,7 @@ impl Errand {
         let mut frame = Vec::new();
         match said.message_type {
             "chat" => {
-                let members = Members::parse(said.data)?;
+                let members = members(said.data)?;
                 Fields::write(&mut frame, |fields| {
                     let fields = fields.str("type", "chat").number("id", 0);
                     fields.str("room_id", room.name()).object("data", |fields| {
@@ -286,9 +286,12 @@ impl Errand {
                 });
                 OwnedPost::from_server("publish", text(&object))
             }
-            "chat" => OwnedPost::chat_from_server(said.data)?,
+            "chat" => {
+                members(said.data)?;
+                OwnedPost::chat_from_server(said.data)?
+            }
             other => {
-                Members::parse(said.data)?;
+                members(said.data)?;
                 OwnedPost::from_server(other, said.data)
             }
         };
@@ -320,11 +323,19 @@ impl Errand {
 /// The value if it is one that a message may be known by.
 fn checked_id(id: Option<&str>) -> Result<Option<&str>, Rejection> {
     match id {
-        Some(id) if id.len() > CLIENT_MESSAGE_ID_BYTES_MAX => {
+        Some(id) if !(1..=CLIENT_MESSAGE_ID_BYTES_MAX).contains(&id.len()) => {
             Err(Rejection::InvalidMember("client_message_id".into()))
         }
         id => Ok(id),
     }
+}
+
+/// The members of a payload, which is an object. Errors: about `data`, if it is another value.
+pub(super) fn members(data: &str) -> Result<Members<'_>, Rejection> {
+    Members::parse(data).map_err(|rejection| match rejection {
+        Rejection::NotAnObject => Rejection::InvalidMember("data".into()),
+        other => other,
+    })
 }
 
 /// Whether a message type can be called so.

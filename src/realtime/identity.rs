@@ -201,10 +201,15 @@ impl State {
         match asked {
             None | Some(Ok(Verdict::Guest | Verdict::FirstMessage)) => {}
             Some(Ok(Verdict::Known(identity))) => ctx.renew(Ok(identity)),
-            Some(Ok(Verdict::Later(pending))) => ctx.spawn(pending, |ctx, identity| {
-                ctx.renew(identity);
-                Ok(())
-            }),
+            Some(Ok(Verdict::Later(pending))) => {
+                let renew = |ctx: &mut Ctx<'_>, identity| {
+                    ctx.renew(identity);
+                    Ok(())
+                };
+                // The peer has not asked for this, and need not hear that it could not be done.
+                let refused = move |ctx: &mut Ctx<'_>| renew(ctx, Err(AuthError::Unavailable));
+                ctx.spawn_or_else(pending, renew, refused);
+            }
             Some(Err(error)) => ctx.renew(Err(error)),
         }
     }

@@ -69,7 +69,7 @@ impl Mail {
 
 /// Errors: what cannot be a message.
 fn checked(message_type: &str, payload: &str) -> Result<(), Rejection> {
-    super::protocol::Members::parse(payload)?;
+    super::external::members(payload)?;
     let is_type = super::external::is_type(message_type);
     let invalid = Rejection::InvalidMember("type".into());
     is_type.then_some(()).ok_or(invalid)

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use super::Realtime;
-use super::external::is_type;
+use super::external::{is_type, members};
 use super::mail::Push;
 use super::options::Roles;
-use super::protocol::{Members, MessageId, Profile, Rejection};
+use super::protocol::{MessageId, Profile, Rejection};
 use super::rooms::Room;
 use crate::id::{ConnectionId, Slot, UserId};
 use crate::shard::Context;
@@ -110,7 +110,7 @@ impl Realtime {
     /// Sends a message to all connections of a user who is at home on this shard. `payload` is the text
     /// of a JSON object. Gives the message's identifier, and to how many connections it was sent.
     ///
-    /// Errors: those of [`Members::parse`]; [`Rejection::InvalidMember`] about the type.
+    /// Errors: a payload that is no JSON to its end; [`Rejection::InvalidMember`] about `data` or `type`.
     pub fn send_to_user(
         &mut self,
         context: &mut Context<'_, Self>,
@@ -154,7 +154,7 @@ impl Realtime {
 }
 
 fn checked(message_type: &str, payload: &str) -> Result<Push, Rejection> {
-    Members::parse(payload)?;
+    members(payload)?;
     if !is_type(message_type) {
         return Err(Rejection::InvalidMember("type".into()));
     }

@@ -227,6 +227,7 @@ impl OwnedPost {
     /// Errors: those of [`Chat::parse`].
     pub(super) fn chat_from_server(payload: &str) -> Result<Self, Rejection> {
         let chat = Chat::parse(payload)?;
+        super::handlers::chat::text(&chat)?;
         let content = OwnedContent::Chat(chat.object.as_ref().into(), chat.text);
         Ok(Self {
             content,

@@ -185,6 +185,12 @@ impl Registry {
             .map_or("other", |name| name)
     }
 
+    /// The number of the handler of a type.
+    pub(super) fn number_of(&self, message_type: &str) -> Option<u8> {
+        let handler = self.handlers.get(canonical(message_type));
+        handler.map(|(number, _)| *number)
+    }
+
     /// The types by their handlers' numbers.
     pub(super) fn names(&self) -> &[Box<str>] {
         &self.names

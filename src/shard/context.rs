@@ -219,13 +219,20 @@ impl<A: App> Context<'_, A> {
     }
 
     /// Runs `work` on the service thread's runtime; what it returns comes back to this instance as
-    /// [`App::mail`]. If the service thread's queue is full the work is dropped and counted
-    /// (`service_busy`).
-    pub fn spawn(&mut self, work: impl Future<Output = A::Mail> + Send + 'static) {
+    /// [`App::mail`]. A panic in `work` ends it without an answer.
+    ///
+    /// If the service thread's queue is full the work is dropped and counted (`service_busy`), and what
+    /// `refused` returns comes in place of its answer, once the callback that asked has returned. Do not
+    /// spawn again right then: it would be refused again.
+    pub fn spawn(
+        &mut self,
+        work: impl Future<Output = A::Mail> + Send + 'static,
+        refused: impl FnOnce() -> A::Mail + Send + 'static,
+    ) {
         let work = Box::pin(async move { Mail::App(work.await) });
-        self.core
-            .staged
-            .push(Staged::Service(ServiceRequest::Spawn(work)));
+        let request = ServiceRequest::Spawn(work);
+        let staged = Staged::Spawn(request, Box::new(refused));
+        self.core.staged.push(staged);
     }
 
     /// The same for work whose answer must come: if the service thread's queue is full it waits for a

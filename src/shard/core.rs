@@ -83,10 +83,14 @@ pub(crate) const EVERYBODY: &str = match std::str::from_utf8(&[b'*'; 257]) {
     Err(_) => "",
 };
 
+/// The mail that says that work was not taken.
+type Refused<A> = Box<dyn FnOnce() -> <A as App>::Mail + Send>;
+
 /// What a callback has asked for that needs the outbox, or another callback.
 pub(crate) enum Staged<A: App> {
     Mail(ShardId, Mail<A>),
-    Service(ServiceRequest<A>),
+    /// Work for the service thread, and what comes in place of its answer if that has no room for it.
+    Spawn(ServiceRequest<A>, Refused<A>),
     /// The connection is closing: [`App::close`] is due, then it leaves its user.
     Close(Slot, CloseCode, Box<str>),
     /// The driver is to close at once.

@@ -89,6 +89,14 @@ impl<A: App> Context<'_, A> {
     pub fn handled(&mut self, handler: u8) {
         self.core.lap(Part::Message(handler));
     }
+
+    /// Has `work` done, with which the handler of that number goes on. It does not count as a message;
+    /// if it makes the turn slow, it is named as the handler's and not as mail.
+    pub fn resume(&mut self, handler: u8, work: impl FnOnce(&mut Self)) {
+        self.core.lap(Part::Mail);
+        work(self);
+        self.core.lap(Part::Resumed(handler));
+    }
 }
 
 impl<A: App> Shard<A> {
@@ -124,7 +132,7 @@ impl<A: App> Shard<A> {
         core.counters.slow_turns += 1;
         let (part, part_ns) = core.times.longest();
         let part = match part {
-            Part::Message(handler) => self.app.handler_name(handler),
+            Part::Message(handler) | Part::Resumed(handler) => self.app.handler_name(handler),
             Part::Completions => "completions",
             Part::Handshake => "handshake",
             Part::Mail => "mail",

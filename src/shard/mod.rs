@@ -513,10 +513,12 @@ impl<A: App> Shard<A> {
         match staged {
             Staged::Mail(shard, mail) if shard == self.core.shard => self.mail(mail, outbox),
             Staged::Mail(shard, mail) => outbox.mail(shard, mail),
-            Staged::Service(request) => {
-                if let Err(request) = outbox.service(request) {
+            Staged::Spawn(request, refused) => {
+                if outbox.service(request).is_err() {
                     self.core.counters.service_busy += 1;
-                    tracing::warn!(shard = %self.core.shard, ?request, "service queue is full");
+                    let mail = refused();
+                    let core = &mut self.core;
+                    self.app.mail(&mut Context { core }, mail);
                 }
             }
             Staged::Close(slot, code, reason) => {

@@ -43,6 +43,8 @@ pub(super) struct Driver {
     pub(super) mail: Vec<(ShardId, Mail<Realtime>)>,
     pub(super) requests: Vec<ServiceRequest<Realtime>>,
     pub(super) discarded: Vec<usize>,
+    /// The service thread's queue counts as full.
+    pub(super) is_service_full: bool,
 }
 
 impl Driver {
@@ -110,6 +112,9 @@ impl Outbox<Realtime> for Driver {
         &mut self,
         request: ServiceRequest<Realtime>,
     ) -> Result<(), ServiceRequest<Realtime>> {
+        if self.is_service_full {
+            return Err(request);
+        }
         self.requests.push(request);
         Ok(())
     }

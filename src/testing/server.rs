@@ -246,6 +246,12 @@ impl TestServer {
         self.world.borrow().now.unix_ms
     }
 
+    /// Has the service thread's queue count as full, or not any more: what handlers spawn is refused
+    /// meanwhile, as it is by a real server that is behind.
+    pub fn refuse_spawned_work(&self, is_refused: bool) {
+        self.world.borrow_mut().refuse_work(is_refused);
+    }
+
     /// Waits until all spawned work has ended and its answers have had their effect.
     ///
     /// Panics if some has not in ten seconds of real time: it may wait for a timer, which only

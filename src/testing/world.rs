@@ -89,6 +89,13 @@ impl World {
         number
     }
 
+    /// Whether the service thread's queue counts as full.
+    pub(super) fn refuse_work(&mut self, is_refused: bool) {
+        for node in &mut self.nodes {
+            node.driver.is_service_full = is_refused;
+        }
+    }
+
     /// Mails a shard from outside.
     pub(super) fn mail(&mut self, to: ShardId, mail: Mail<Realtime>) {
         self.mail.push_back((to, mail));

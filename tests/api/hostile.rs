@@ -63,6 +63,78 @@ fn what_is_no_json_object_is_refused_and_the_server_lives() {
     post(&site, json, r#"{"topic":"a","data":1}"#).ok();
 }
 
+// A refusal named what the wish was called on its way to the shards: `room_id` for a topic.
+#[test]
+fn a_refusal_names_what_the_request_has_called_it() {
+    let site = Site::start();
+    let long = "x".repeat(257);
+    for (path, body, member) in [
+        ("/api/v1/publish", json!({"topic": "", "data": 1}), "topic"),
+        (
+            "/api/v1/publish",
+            json!({"topic": long, "data": 1}),
+            "topic",
+        ),
+        (
+            "/api/v1/publish",
+            json!({"topic": "t", "data": 1, "type": "news"}),
+            "data",
+        ),
+        (
+            "/api/v1/publish",
+            json!({"topic": "t", "data": 1, "type": "chat"}),
+            "data",
+        ),
+        (
+            "/api/v1/publish",
+            json!({"topic": "t", "data": {"content": 7}, "type": "chat"}),
+            "content",
+        ),
+        (
+            "/api/v1/publish",
+            json!({"topic": "t", "data": 1, "idempotency_key": ""}),
+            "idempotency_key",
+        ),
+        (
+            "/api/v1/publish",
+            json!({"topic": "t", "data": 1, "idempotency_key": long}),
+            "idempotency_key",
+        ),
+        (
+            "/api/v1/users/ann/send",
+            json!({"type": "news", "data": 5}),
+            "data",
+        ),
+        (
+            "/api/v1/broadcast",
+            json!({"type": "news", "data": "now"}),
+            "data",
+        ),
+    ] {
+        let answer = site.key(PUBLISH, "POST", path, body.clone());
+        let said = answer.invalid(member);
+        let words = said["error"].as_str().unwrap();
+        assert!(
+            !words.contains("u32") && !words.contains("field"),
+            "{body}: {words}"
+        );
+    }
+    for (body, member) in [
+        (json!({"id": ""}), "id"),
+        (json!({"id": "r", "max_clients": -1}), "max_clients"),
+    ] {
+        site.key(ROOMS, "POST", "/api/v1/rooms", body)
+            .invalid(member);
+    }
+    let path = format!("/api/v1/rooms/{long}");
+    site.key(ROOMS, "GET", &path, Value::Null).invalid("id");
+    let said = site.key(ROOMS, "GET", "/api/v1/rooms?limit=many", Value::Null);
+    assert_eq!(
+        said.invalid("limit")["error"],
+        "expected a whole number, 0 or more"
+    );
+}
+
 #[test]
 fn a_body_too_large_is_refused_before_it_is_read() {
     let site = Site::start();
@@ -151,6 +223,26 @@ fn each_wrong_path_and_method_has_the_one_error_body() {
         .invalid("limit");
     site.user("ann", "GET", "/api/v1/rooms?limit=4294967296", Value::Null)
         .invalid("limit");
+}
+
+/// RFC 9112 section 3.2.
+#[test]
+fn a_request_names_its_host_and_one() {
+    let site = Site::start();
+    for (version, hosts, status) in [
+        ("1.1", "", "400"),
+        ("1.1", "host: localhost\r\n", "200"),
+        ("1.1", "host: localhost\r\nhost: localhost\r\n", "400"),
+        ("1.0", "", "200"),
+    ] {
+        let mut socket = connect(&site);
+        let head = format!("GET /healthz HTTP/{version}\r\n{hosts}\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        socket.read_exact(&mut start).unwrap();
+        let start = std::str::from_utf8(&start).unwrap();
+        assert_eq!(&start[9..], status, "{version} {hosts:?}");
+    }
 }
 
 #[test]

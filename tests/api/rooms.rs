@@ -97,8 +97,8 @@ fn a_room_of_the_servers_own_has_no_owner_and_is_made_once() {
 fn what_a_room_cannot_be_is_named() {
     let site = Site::start();
     let make = |body: Value| site.user("ann", "POST", "/api/v1/rooms", body);
-    make(json!({"id": ""})).invalid("room_id");
-    make(json!({"id": "x".repeat(257)})).invalid("room_id");
+    make(json!({"id": ""})).invalid("id");
+    make(json!({"id": "x".repeat(257)})).invalid("id");
     make(json!({"id": 7})).invalid("id");
     make(json!({"name": "x".repeat(257)})).invalid("name");
     make(json!({"metadata": []})).invalid("metadata");
@@ -107,8 +107,7 @@ fn what_a_room_cannot_be_is_named() {
     make(json!({"members": [""]})).invalid("members");
     make(json!({"members": vec!["x"; 1001]})).invalid("members");
     let long = format!("/api/v1/rooms/{}", "x".repeat(257));
-    site.user("ann", "GET", &long, Value::Null)
-        .invalid("room_id");
+    site.user("ann", "GET", &long, Value::Null).invalid("id");
     let url = "/api/v1/rooms?limit=0";
     site.user("ann", "GET", url, Value::Null).invalid("limit");
     site.user("ann", "GET", "/api/v1/rooms?limit=x", Value::Null)

@@ -240,11 +240,12 @@ impl Answer {
         body
     }
 
-    /// 422 about a member.
+    /// 422 about a member; the body.
     #[track_caller]
-    pub(crate) fn invalid(&self, member: &str) {
+    pub(crate) fn invalid(&self, member: &str) -> Value {
         let body = self.refused(422, "invalid_message");
         assert_eq!(body["details"]["member"], member, "{body}");
+        body
     }
 }
 

@@ -93,6 +93,28 @@ def test_limits_origins_and_namespaces_change_at_a_hangup(configured):
     assert {a["type"] for a in answers} == {"pong", "error"}, answers
 
 
+def test_the_rate_of_the_api_changes_at_a_hangup(configured):
+    server = configured
+
+    def rooms():
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}/api/v1/rooms", headers={"X-User-Id": "ann"})
+        try:
+            with urllib.request.urlopen(request, timeout=SOON) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert [rooms() for _ in range(5)] == [200] * 5
+    text = server.file.read_text()
+    server.file.write_text(text + "\n[api]\nrequests_per_second = 1\n")
+    assert "configuration loaded again: api.requests_per_second" in reload(server)
+    answers = [rooms() for _ in range(100)]
+    assert answers[:2] == [200, 200] and 429 in answers, answers
+    server.file.write_text(text)
+    reload(server)
+    assert [rooms() for _ in range(5)] == [200] * 5
+
+
 def test_a_bad_file_changes_nothing_and_all_that_is_wrong_is_logged(configured):
     server = configured
     server.write(per_user=1, rate='"many"', origins='["nowhere"]')

@@ -201,10 +201,15 @@ impl Puppet {
             }
             "/spawn" => {
                 let (ms, text) = (number(first), text.to_owned());
-                socket.context().spawn(async move {
+                let work = async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
                     Said { to: id, text }.into()
-                });
+                };
+                let refused = move || {
+                    let text = "refused".into();
+                    Said { to: id, text }.into()
+                };
+                socket.context().spawn(work, refused);
             }
             "/user" => return Some(socket.user().to_string()),
             "/id" => return Some(id.as_u64().to_string()),

@@ -63,5 +63,5 @@ export function age(stamp) {
   return `${amount} ${unit}`;
 }
 
-/** `receive_buffers` as people write it. */
-export const title = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
+/** `receive_buffers` and `tls` as people write them. */
+export const title = (name) => (name === "tls" ? "TLS" : (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " "));

@@ -17,12 +17,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, State};
-use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -31,6 +31,8 @@ use tokio::time::timeout;
 use super::Dashboard;
 use super::feed::INTERVAL;
 use super::gate::Denied;
+use crate::api::error::ApiError;
+use crate::auth::AuthError;
 use crate::security::{self, Event, Kind};
 
 /// Time to show the token.
@@ -39,6 +41,9 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest message of a viewer, bytes: a token in JSON.
 const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// How long who has guessed too often is asked to wait, milliseconds.
+const DENIED_RETRY_MS: u64 = 60_000;
 
 /// What a page says.
 #[derive(Deserialize)]
@@ -61,17 +66,14 @@ pub(super) async fn live(
     State(dashboard): State<Arc<Dashboard>>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
     let peer = peer.map(|Extension(ConnectInfo(address))| address.ip());
     if !dashboard.gate.is_of_this_site(&headers) {
         report(Kind::Refused, "origin", peer);
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "not from another site's page",
-        );
+        return Err(ApiError::forbidden("not from another site's page"));
     }
+    let upgrade = upgrade.map_err(|_| ApiError::from(StatusCode::UPGRADE_REQUIRED))?;
     // Other credentials than a bearer's are wrong ones, not none.
     let bearer = headers.get(AUTHORIZATION).map(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -79,22 +81,15 @@ pub(super) async fn live(
     });
     let mut is_known = !dashboard.gate.is_locked();
     if let Some(token) = bearer {
-        match enter(&dashboard, token, peer) {
-            Ok(()) => is_known = true,
-            Err(denied) => return denied.into_response(),
-        }
+        enter(&dashboard, token, peer)?;
+        is_known = true;
     }
-    let Ok(place) = Arc::clone(&dashboard.strangers).try_acquire_owned() else {
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "too many pages at the door",
-        );
-    };
-    upgrade
+    let place = Arc::clone(&dashboard.strangers).try_acquire_owned();
+    let place = place.map_err(|_| ApiError::unavailable())?;
+    Ok(upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| serve(socket, dashboard, peer, is_known, place))
+        .on_upgrade(move |socket| serve(socket, dashboard, peer, is_known, place)))
 }
 
 /// [`Gate::enter`](super::gate::Gate::enter), and a line in the security log if that fails.
@@ -119,28 +114,13 @@ fn report(kind: Kind, reason: &str, address: Option<IpAddr>) {
     });
 }
 
-impl IntoResponse for Denied {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Unauthorized => {
-                let response = refuse(StatusCode::UNAUTHORIZED, "unauthorized", UNAUTHORIZED.1);
-                ([(WWW_AUTHENTICATE, "Bearer")], response).into_response()
-            }
-            Self::TooMany => {
-                let response = refuse(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "rate_limited",
-                    TOO_MANY_WRONG.1,
-                );
-                ([(RETRY_AFTER, "60")], response).into_response()
-            }
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthorized => AuthError::UnknownKey.into(),
+            Denied::TooMany => Self::rate_limited(DENIED_RETRY_MS),
         }
     }
-}
-
-fn refuse(status: StatusCode, code: &str, error: &str) -> Response {
-    let body = json!({ "error": error, "code": code, "status": status.as_u16() });
-    (status, Json(body)).into_response()
 }
 
 async fn serve(

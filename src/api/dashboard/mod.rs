@@ -17,12 +17,15 @@ mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
+use super::error;
 use crate::ServerHandle;
 use crate::realtime::Realtime;
 use crate::store::Store;
@@ -35,6 +38,9 @@ use snapshot::Sampler;
 pub const VIEWERS_MAX: usize = 16;
 /// Connections that have not shown their token yet, besides the viewers.
 const STRANGERS_MAX: usize = 16;
+
+/// What the answer to a request may take: everything is at hand.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// What the dashboard shows, and to whom.
 #[derive(Clone)]
@@ -91,6 +97,10 @@ fn build<S: Clone + Send + Sync + 'static>(options: DashboardOptions) -> (Router
     let router = files::routes()
         .route("/admin", get(async || Redirect::permanent("/admin/")))
         .route("/admin/live", get(live::live))
+        .layer(middleware::from_fn_with_state(
+            (clock, ANSWER_TIME),
+            error::finish,
+        ))
         .with_state(Arc::new(dashboard));
     (router, feed)
 }

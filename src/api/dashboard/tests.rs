@@ -224,6 +224,33 @@ async fn who_guesses_tokens_is_held_up() {
     fixture.stop().await;
 }
 
+// Refusals of the dashboard had a body of their own kind, or none.
+#[tokio::test]
+async fn each_refusal_has_the_one_error_body() {
+    let fixture = Fixture::start(Some("secret")).await;
+    let http = reqwest::Client::new();
+    let (get, post) = (reqwest::Method::GET, reqwest::Method::POST);
+    for (method, path, bearer, status, code) in [
+        (get.clone(), "live", "secret", 426, "upgrade_required"),
+        (post, "", "secret", 405, "method_not_allowed"),
+    ] {
+        let url = format!("http://{}/admin/{path}", fixture.address);
+        let asked = http.request(method, url).bearer_auth(bearer).send();
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        let id = answer.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(
+            (&body["code"], &body["request_id"]),
+            (&json!(code), &json!(id))
+        );
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn another_sites_page_is_refused_before_the_upgrade() {
     let fixture = Fixture::start(None).await;

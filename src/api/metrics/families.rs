@@ -96,7 +96,7 @@ impl<'a> Families<'a> {
 
 /// A number as metrics have it. Exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "as the documentation says")]
-pub(super) fn number(value: u64) -> f64 {
+pub(in crate::api) fn number(value: u64) -> f64 {
     value as f64
 }
 

@@ -28,6 +28,7 @@ use crate::server::{Answered, MemoryReading};
 use crate::shard::Figures;
 use crate::store::{Store, StoreStats};
 
+pub(super) use families::number;
 pub use families::{Families, Labels};
 pub use gate::of_gate;
 pub use process::Process;

@@ -37,7 +37,7 @@ use super::body::{Body, OptionalBody, Parameters, Path};
 use super::caller::Caller;
 use super::cursor;
 use super::error::ApiError;
-use super::objects::{Error, PageOf, Problems, page_size};
+use super::objects::{Error, IdempotencyKey, PageOf, Problems, page_size};
 use super::state::State;
 use crate::id::UserId;
 use crate::pairing::{Draft, Pairing, PairingError, PairingId, PairingObject};
@@ -78,8 +78,9 @@ fn named(id: &str) -> Result<PairingId, ApiError> {
 /// Makes a pairing, which waits to be joined. Its code is for whoever makes it, to be told to the other
 /// player; a pairing for a named player is a friend request, and that player alone may join.
 #[utoipa::path(post, path = "/api/v1/connections", tag = "pairing", request_body = NewPairing,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
-    responses((status = CREATED, body = PairingObject, headers(("Location" = String))), Problems))]
+    params(IdempotencyKey),
+    responses((status = CREATED, body = PairingObject, headers(("Location" = String))), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn create(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -104,9 +105,10 @@ async fn create(
 /// Joins the pairing of a code, which makes it active. Wrong codes are counted: after a few one has to
 /// wait, and is not told whether the next was right.
 #[utoipa::path(post, path = "/api/v1/connections/join", tag = "pairing", request_body = JoinByCode,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+    params(IdempotencyKey),
     responses((status = OK, body = PairingObject), (status = GONE, body = Error, description = "It has expired"),
-        Problems))]
+        Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn join_by_code(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -131,9 +133,10 @@ async fn join_by_code(
 /// Joins a pairing by its identifier, which makes it active. The same player may do it again.
 #[utoipa::path(post, path = "/api/v1/connections/{id}/join", tag = "pairing", request_body = Join,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = PairingObject), (status = GONE, body = Error, description = "It has expired"),
-        Problems))]
+        Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn join(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -149,9 +152,10 @@ async fn join(
 /// ends it: a pairing becomes active by being joined.
 #[utoipa::path(patch, path = "/api/v1/connections/{id}", tag = "pairing", request_body = PairingChanges,
     params(("id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = PairingObject), (status = GONE, body = Error, description = "It has expired"),
-        Problems))]
+        Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn change(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -166,7 +170,8 @@ async fn change(
 
 /// Tells of a pairing, to its players.
 #[utoipa::path(get, path = "/api/v1/connections/{id}", tag = "pairing", params(("id" = String, Path), By),
-    responses((status = OK, body = PairingObject), Problems))]
+    responses((status = OK, body = PairingObject), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn get(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -180,9 +185,10 @@ async fn get(
 
 /// Ends a pairing: it has expired.
 #[utoipa::path(delete, path = "/api/v1/connections/{id}", tag = "pairing", params(("id" = String, Path), By,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key has the request done once")),
+        IdempotencyKey),
     responses((status = OK, body = PairingObject), (status = GONE, body = Error, description = "It has expired"),
-        Problems))]
+        Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn expire(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -197,7 +203,8 @@ async fn expire(
 /// Lists a player's pairings, the youngest first: those that it has made or joined, and those that were
 /// made for it.
 #[utoipa::path(get, path = "/api/v1/connections", tag = "pairing", params(By, OfStatus, PageOf),
-    responses((status = OK, body = PairingPage), Problems))]
+    responses((status = OK, body = PairingPage), Problems),
+    security(("user_token" = []), ("server_key" = [])))]
 async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -211,7 +218,7 @@ async fn list(
     let status = of.status.map(|status| status.0);
     let page = state.desk()?.list(&player, status, before, limit);
     let seen = |pairing: &Pairing| PairingObject::new(pairing, Some(&player));
-    let next = page.next.map(|id| cursor::encode('p', &id.to_string()));
+    let next = page.next.map(|id| cursor::encode('c', &id.to_string()));
     Ok(Json(PairingPage {
         connections: page.pairings.iter().map(seen).collect(),
         next_cursor: next,
@@ -220,7 +227,7 @@ async fn list(
 
 /// Where a page begins. Errors: 422.
 fn place(text: &str) -> Result<PairingId, ApiError> {
-    let (_, id) = cursor::decode(text, &['p'])?;
+    let (_, id) = cursor::decode(text, &['c'])?;
     let id = PairingId::parse(&id);
     id.ok_or_else(|| ApiError::invalid_member("cursor", "no cursor of this list"))
 }

@@ -184,6 +184,7 @@ fn problems_of_file_variables_and_flags_come_together() {
         ("CAMPANILE_LIMIT__QUEUE_BYTES", "1"),
         ("CAMPANILE_ROUTE__PATH", "/x"),
         ("CAMPANILE_AUTH__KEY__ID", "x"),
+        ("CAMPANILE_API__KEY", "x"),
         ("CAMPANILE_DATABASE__URL", "x"),
     ] {
         sources.environment.push((name.into(), value.into()));
@@ -205,8 +206,22 @@ fn problems_of_file_variables_and_flags_come_together() {
              \"CAMPANILE_LIMITS__QUEUE_BYTES\"?",
             "CAMPANILE_ROUTE__PATH: [[route]] can be set in a file only",
             "CAMPANILE_AUTH__KEY__ID: [[auth.key]] can be set in a file only",
+            "CAMPANILE_API__KEY: [[api.key]] can be set in a file only",
             "CAMPANILE_DATABASE__URL: unknown option",
             "--shards: server.shards: expected integer 0..=1024, found \"0x4\"",
+        ]
+    );
+}
+
+#[test]
+fn what_is_planned_is_told_from_what_is_misspelt() {
+    let text = "[broker]\nkind = \"redis\"\n[shutdown]\npace = \"auto\"\n";
+    assert_eq!(
+        problems(&file(text)),
+        [
+            "c.toml:1: broker: not in this version; instead none: rooms and limits are those of one server",
+            "c.toml:4: shutdown.pace: not in this version; instead retry_in_ms tells each client when to \
+             come back, at random within five seconds",
         ]
     );
 }

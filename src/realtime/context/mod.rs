@@ -243,15 +243,33 @@ impl<'a> Ctx<'a> {
     /// `work` is answered like one in the handler. In a remote procedure call the work must be done
     /// within `rpc_timeout`, else it is dropped and the caller told `timeout`.
     ///
-    /// If the service thread's queue is full the work is dropped and counted (`service_busy`).
+    /// If the service thread's queue is full the work is dropped and counted (`service_busy`), and the
+    /// peer told `unavailable`; [`spawn_or_else`](Self::spawn_or_else) does something else then.
     pub fn spawn<T: Send + 'static>(
         &mut self,
         work: impl Future<Output = T> + Send + 'static,
         then: impl FnOnce(&mut Ctx<'_>, T) -> Result<(), HandlerError> + Send + 'static,
     ) {
+        self.spawn_or_else(work, then, |_| Err(Rejection::busy().into()));
+    }
+
+    /// The same with words of its own for a full queue: `refused` is called in place of `then`, after the
+    /// handler has returned, and what it returns is the message's answer. To spawn again from there is to
+    /// be refused again.
+    pub fn spawn_or_else<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(&mut Ctx<'_>, T) -> Result<(), HandlerError> + Send + 'static,
+        refused: impl FnOnce(&mut Ctx<'_>) -> Result<(), HandlerError> + Send + 'static,
+    ) {
         let asker = self.asker();
+        let refused = {
+            let asker = asker.clone();
+            let then = Then::new(move |ctx, ()| refused(ctx));
+            move || Mail(Letter::Continue { asker, then })
+        };
         let deadline = (self.message_type == "rpc").then_some(self.options().rpc_timeout);
-        self.context.spawn(async move {
+        let work = async move {
             // What a panic leaves behind is dropped with the work.
             let work = AssertUnwindSafe(work).catch_unwind();
             let then = match within(deadline, work).await {
@@ -263,7 +281,8 @@ impl<'a> Ctx<'a> {
                 None => Then::new(|_, ()| Err(Rejection::Timeout.into())),
             };
             Mail(Letter::Continue { asker, then })
-        });
+        };
+        self.context.spawn(work, refused);
     }
 
     /// Starts the close handshake of the message's connection; what was sent before still goes out.

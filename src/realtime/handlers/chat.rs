@@ -122,7 +122,10 @@ impl Handler for Chat {
 }
 
 /// The text that people read: a member, or the payload itself.
-fn text<'p>(payload: &'p Payload<'_>) -> Result<Cow<'p, str>, Rejection> {
+///
+/// Errors: [`Rejection::InvalidMember`] if that member is no text or empty, [`Rejection::MissingMember`] if
+/// nothing is said at all.
+pub(in crate::realtime) fn text<'p>(payload: &'p Payload<'_>) -> Result<Cow<'p, str>, Rejection> {
     if let Some(name) = payload.text.as_str() {
         let text = payload.said()?.filter(|text| !text.is_empty());
         return text.ok_or(Rejection::InvalidMember(name.into()));

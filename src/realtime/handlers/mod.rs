@@ -2,7 +2,7 @@
 
 mod announcement;
 mod authentication;
-mod chat;
+pub(super) mod chat;
 mod heartbeat;
 mod message_status;
 mod methods;

@@ -265,6 +265,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// The server has too much to do, or the store has: try again in a second.
+    pub(in crate::realtime) const fn busy() -> Self {
+        Self::Unavailable {
+            retry_after_ms: 1000,
+        }
+    }
+
     /// The code that the peer is told.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::meta::Meta;
 use super::pages::PAGE_BYTES_MAX;
 use super::powers::ADMIN;
-use super::storage::RETRY_AFTER_MS;
 use super::{Room, Rooms, selection};
 use crate::id::ShardId;
 use crate::realtime::mail::{Asker, Letter, Mail};
@@ -103,10 +102,15 @@ impl Outlet<'_, '_> {
                 let mail = Mail(Letter::List(Box::new(listing)));
                 self.context.mail(ShardId(0), mail);
             }
-            Some(store) => self.context.spawn(async move {
-                listing.read_store(&store).await;
-                Mail(Letter::List(Box::new(listing)))
-            }),
+            Some(store) => {
+                let (asker, answer) = (listing.asker.clone(), Err(Rejection::busy()));
+                let work = async move {
+                    listing.read_store(&store).await;
+                    Mail(Letter::List(Box::new(listing)))
+                };
+                let refused = move || Mail(Letter::Answered { asker, answer });
+                self.context.spawn(work, refused);
+            }
         }
     }
 }
@@ -147,8 +151,7 @@ impl Rooms {
 impl Listing {
     fn answer(mut self, outlet: &mut Outlet<'_, '_>) {
         if self.has_failed {
-            let retry_after_ms = RETRY_AFTER_MS;
-            return outlet.refuse(&self.asker, &Rejection::Unavailable { retry_after_ms });
+            return outlet.refuse(&self.asker, &Rejection::busy());
         }
         self.found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut bytes = 0;

@@ -266,9 +266,7 @@ impl Rooms {
             _ => return None,
         };
         let is_full = self.rooms.len() >= outlet.desk.options.limits.rooms_max;
-        let refusal = refusal.or(is_full.then_some(Rejection::Unavailable {
-            retry_after_ms: storage::RETRY_AFTER_MS,
-        }));
+        let refusal = refusal.or(is_full.then_some(Rejection::busy()));
         if let Some(rejection) = refusal {
             room::turn_away(outlet, letter, rejection);
             return None;

@@ -6,7 +6,6 @@ use base64::prelude::BASE64_STANDARD;
 use super::Room;
 use super::powers::{Mark, Page};
 use super::room::RoomState;
-use super::storage::RETRY_AFTER_MS;
 use crate::realtime::mail::{Asker, Letter, Mail};
 use crate::realtime::outlet::Outlet;
 use crate::realtime::post::Record;
@@ -113,11 +112,16 @@ impl RoomState {
             return Err(Rejection::NotFound);
         };
         let (room, asker) = (room.clone(), asker.clone());
-        outlet.context.spawn(async move {
+        let refused = {
+            let (asker, answer) = (asker.clone(), Err(Rejection::busy()));
+            move || Mail(Letter::Answered { asker, answer })
+        };
+        let work = async move {
             let messages = page_in_store(&store, &room, asker.profile, page).await;
             let answer = messages.map(|messages| messages.to_json());
             Mail(Letter::Answered { asker, answer })
-        });
+        };
+        outlet.context.spawn(work, refused);
         Ok(())
     }
 
@@ -203,7 +207,7 @@ async fn page_in_store(
     };
     let reply = store
         .history(room.name(), asked)
-        .map_err(|_| unavailable())?;
+        .map_err(|_| Rejection::busy())?;
     let stored = reply.await.map_err(|error| refusal(&error))?;
     let has_more = stored.len() > page.limit;
     let records = stored
@@ -231,7 +235,7 @@ async fn find_in_store(
         Some(Mark::Message(id)) => {
             let reply = store
                 .find(room.name(), MessageId::as_u128(id))
-                .map_err(|_| unavailable())?;
+                .map_err(|_| Rejection::busy())?;
             let found = reply.await.map_err(|error| refusal(&error))?;
             found.map(Some).ok_or(Rejection::NotFound)
         }
@@ -241,12 +245,6 @@ async fn find_in_store(
 fn refusal(error: &StoreError) -> Rejection {
     match error {
         StoreError::UnknownRoom => Rejection::NotFound,
-        _ => unavailable(),
-    }
-}
-
-fn unavailable() -> Rejection {
-    Rejection::Unavailable {
-        retry_after_ms: RETRY_AFTER_MS,
+        _ => Rejection::busy(),
     }
 }

@@ -148,15 +148,34 @@ impl<'r, 'c, 'a> RoomCtx<'r, 'c, 'a> {
     /// what it returned, whether the connection that began it is still there or not. A panic in `work`
     /// is answered like one in the handler.
     ///
-    /// If the service thread's queue is full the work is dropped and counted (`service_busy`). If the
-    /// room has gone meanwhile it is made again, where joining it would.
+    /// If the room has gone meanwhile it is made again, where joining it would.
+    ///
+    /// If the service thread's queue is full the work is dropped and counted (`service_busy`), and the
+    /// peer told `unavailable`; [`spawn_or_else`](Self::spawn_or_else) does something else then.
     pub fn spawn<T: Send + 'static>(
         &mut self,
         work: impl Future<Output = T> + Send + 'static,
         then: impl FnOnce(&mut RoomCtx<'_, '_, '_>, T) -> Result<(), HandlerError> + Send + 'static,
     ) {
+        self.spawn_or_else(work, then, |_| Err(Rejection::busy().into()));
+    }
+
+    /// The same with words of its own for a full queue: `refused` is called in place of `then`, after the
+    /// work in hand has returned, such as to take back that the room waits for an answer. To spawn again
+    /// from there is to be refused again.
+    pub fn spawn_or_else<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(&mut RoomCtx<'_, '_, '_>, T) -> Result<(), HandlerError> + Send + 'static,
+        refused: impl FnOnce(&mut RoomCtx<'_, '_, '_>) -> Result<(), HandlerError> + Send + 'static,
+    ) {
         let (room, asker) = (self.room.clone(), self.asker.clone());
-        self.outlet.context.spawn(async move {
+        let refused = {
+            let (room, asker) = (room.clone(), asker.clone());
+            let run = InRoom(Box::new(refused));
+            move || Mail(Letter::Run { room, asker, run })
+        };
+        let work = async move {
             // What a panic leaves behind is dropped with the work.
             let run = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(value) => InRoom(Box::new(move |room| then(room, value))),
@@ -166,7 +185,8 @@ impl<'r, 'c, 'a> RoomCtx<'r, 'c, 'a> {
                 }
             };
             Mail(Letter::Run { room, asker, run })
-        });
+        };
+        self.outlet.context.spawn(work, refused);
     }
 
     pub(super) fn fail(&mut self, error: HandlerError) {

@@ -22,8 +22,6 @@ use crate::realtime::post::{Post, Record, Terms};
 use crate::realtime::protocol::{MessageId, Rejection};
 use crate::store::{Append, Appended, Reply, Retention, Store, StoreBusy, StoreError, StoredRoom};
 
-/// What a peer is told to wait if the store cannot take its message, milliseconds.
-pub(super) const RETRY_AFTER_MS: u64 = 1000;
 /// Most letters that wait for a room to be loaded, or for its messages to be stored.
 const WAITING_MAX: usize = 4096;
 /// Most members of a persistent room that are loaded with it.
@@ -106,7 +104,7 @@ impl Storage {
         }
         // Who leaves is never turned away.
         if self.len() >= WAITING_MAX && !matches!(letter, Letter::Leave(_)) {
-            turn_away(outlet, letter, unavailable());
+            turn_away(outlet, letter, Rejection::busy());
             return None;
         }
         match self {
@@ -158,12 +156,6 @@ impl Storage {
     }
 }
 
-fn unavailable() -> Rejection {
-    Rejection::Unavailable {
-        retry_after_ms: RETRY_AFTER_MS,
-    }
-}
-
 impl RoomState {
     /// A room whose state the store may have: it is asked.
     pub(super) fn load(outlet: &mut Outlet<'_, '_>, room: &Room, namespace: usize) -> Self {
@@ -201,7 +193,7 @@ impl RoomState {
                 tracing::error!(%room, %error, "a room cannot be loaded");
                 self.is_closed = true;
                 for letter in letters {
-                    turn_away(outlet, letter, unavailable());
+                    turn_away(outlet, letter, Rejection::busy());
                 }
                 return;
             }
@@ -344,7 +336,7 @@ impl RoomState {
             )
         };
         if asked.is_err() {
-            return refuse(outlet, &terms, &unavailable());
+            return refuse(outlet, &terms, &Rejection::busy());
         }
         pending.queue.push_back(Waiting::Message {
             record: Box::new(record),
@@ -431,7 +423,7 @@ impl RoomState {
                     self.make_stored(outlet, room);
                     self.remember_members(outlet, room);
                 }
-                refuse(outlet, terms, &unavailable());
+                refuse(outlet, terms, &Rejection::busy());
             }
         }
     }

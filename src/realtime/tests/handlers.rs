@@ -4,7 +4,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::super::protocol::{Message, Rejection};
-use super::super::{Ctx, Exclude, Handler, HandlerError, Realtime};
+use super::super::{Ctx, Exclude, Handler, HandlerError, Realtime, Room};
 use super::world::World;
 use super::{trusting, world};
 use crate::ws::CloseCode;
@@ -193,6 +193,53 @@ fn spawned_work_comes_back_with_its_request() {
     }
     world.say_only(ann, r#"{"type":"work","how":"well"}"#);
     world.leave(ann);
+    world.end();
+}
+
+// Work that the service thread had no room for was counted and nothing else: whoever had asked waited for
+// ever. Now the message is answered.
+#[test]
+fn who_asks_while_the_service_thread_has_no_room_is_told() {
+    let mut world = with(2, "work", |ctx, message| {
+        match message.str("where")?.as_deref() {
+            Some("room") => {
+                ctx.in_room(&Room::named("lobby")?, |room| {
+                    room.spawn(async {}, |_, ()| panic!("it was not done"));
+                    Ok(())
+                });
+            }
+            Some("own words") => {
+                let then = |_: &mut Ctx<'_>, ()| panic!("it was not done");
+                ctx.spawn_or_else(async {}, then, |ctx| {
+                    ctx.reply("work", |frame| frame.str("done", "later"));
+                    Ok(())
+                });
+            }
+            _ => ctx.spawn(async {}, |_, ()| panic!("it was not done")),
+        }
+        Ok(())
+    });
+    // Whose shard is not the room's home.
+    let away = 1 - world.home("lobby");
+    let name = world.at_home("ann", away);
+    let ann = world.enter(&name);
+    world.forget();
+    world.refuse_spawned_work(true);
+    for place in ["here", "room"] {
+        world.say(
+            ann,
+            &format!(r#"{{"type":"work","id":"w","where":"{place}"}}"#),
+        );
+        let refused = world.next(ann);
+        assert_eq!(refused["code"], "unavailable", "{place}");
+        assert_eq!(
+            (&refused["id"], &refused["ref_type"]),
+            (&"w".into(), &"work".into())
+        );
+        assert_eq!(refused["retry_after_ms"], 1000);
+    }
+    world.say(ann, r#"{"type":"work","id":"w","where":"own words"}"#);
+    assert_eq!(world.next(ann)["done"], "later");
     world.end();
 }
 

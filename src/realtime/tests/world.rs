@@ -49,6 +49,16 @@ impl World {
         self.server.name_at(name, shard)
     }
 
+    /// The shard that a room is at home on.
+    pub(super) fn home(&self, room: &str) -> u16 {
+        self.server.home(room)
+    }
+
+    /// Whether spawned work finds no room on the service thread.
+    pub(super) fn refuse_spawned_work(&self, is_refused: bool) {
+        self.server.refuse_spawned_work(is_refused);
+    }
+
     /// Sends a request for an upgrade, with further lines of its head.
     pub(super) fn request(&mut self, target: &str, fields: &str) -> Client {
         let fields: Vec<_> = fields.lines().filter_map(|f| f.split_once(": ")).collect();

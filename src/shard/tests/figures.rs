@@ -45,10 +45,20 @@ fn a_slow_turn_names_what_took_longest() {
     // Scripted has no names for its handlers.
     assert_eq!((slow.part.as_str(), slow.part_ns), ("message", 70 * MS));
 
+    // What a handler goes on with elsewhere was called mail, of which nobody knew whose it was.
     rig.shard.begin_turn(140 * MS);
-    assert_eq!(rig.shard.end_turn(Part::Completions, 189 * MS), None);
+    at.store(150 * MS, Ordering::Relaxed);
+    let later = Arc::clone(&at);
+    rig.run(move |context| {
+        context.resume(7, |_| later.store(210 * MS, Ordering::Relaxed));
+    });
+    let slow = rig.shard.end_turn(Part::Mail, 211 * MS).unwrap();
+    assert_eq!((slow.part.as_str(), slow.part_ns), ("message", 60 * MS));
+
+    rig.shard.begin_turn(220 * MS);
+    assert_eq!(rig.shard.end_turn(Part::Completions, 269 * MS), None);
     let figures = rig.figures();
-    assert_eq!((figures.turns.count(), figures.counters.slow_turns), (3, 2));
+    assert_eq!((figures.turns.count(), figures.counters.slow_turns), (4, 3));
     assert_eq!(figures.handlers[7].count(), 2);
     assert_eq!(figures.handlers[7].sum_ns(), 80 * MS);
 }
