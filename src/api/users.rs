@@ -242,7 +242,9 @@ fn as_code(code: u16) -> Result<CloseCode, ApiError> {
 }
 
 /// Revokes what a user can show: all tokens and sessions made before a time, or one token by its `jti`.
-/// Connections that were opened with them are closed with 4401; requests that were believed show nothing.
+/// Connections that were opened with them are closed with 4401, and with all before a time also those of the
+/// user that were let in before it and have shown nothing. Kept in the store, where there is one, before this is
+/// answered; with 503 it is in force and not kept.
 #[utoipa::path(post, path = "/api/v1/users/{id}/revoke", tag = "server",
     request_body = Option<Revocation>,
     params(("id" = String, Path),
@@ -256,7 +258,6 @@ async fn revoke(
 ) -> Result<Json<Revoked>, ApiError> {
     caller.server(Scope::Admin)?;
     let user = as_user(&id, "id")?;
-    let now_s = state.now_s();
     let (revocation, issued_before) = match &what.token_id {
         Some(_) if what.issued_before.is_some() => {
             let error = "one token is meant, or all before a time";
@@ -270,11 +271,11 @@ async fn revoke(
         }
         Some(token) => (of_token(token), None),
         None => {
-            let before_s = what.issued_before.unwrap_or(now_s + 1);
+            let before_s = what.issued_before.unwrap_or(state.now_s() + 1);
             (of_user(user, before_s), Some(before_s))
         }
     };
-    state.gate.authenticator().revoke(revocation, now_s);
+    state.revoke(revocation).await?;
     Ok(Json(Revoked {
         user_id: id,
         issued_before,
