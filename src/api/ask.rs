@@ -49,7 +49,8 @@ impl State {
         (0..self.server.shard_count()).map(ShardId)
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    /// Waits as long as shards and the store may take. Errors: 504.
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ApiError> {
         let answer = tokio::time::timeout(self.options.answer_timeout, work).await;
         answer.map_err(|_| ApiError::timeout())
     }

@@ -74,8 +74,12 @@ impl ApiError {
 
     /// 503 with `Retry-After`: whoever was to answer is gone, or behind.
     pub fn unavailable() -> Self {
+        Self::unavailable_because("not available at the moment")
+    }
+
+    /// 503 with `Retry-After`, in words of its own.
+    pub(super) fn unavailable_because(error: &'static str) -> Self {
         let code = ErrorCode::Unavailable.as_str();
-        let error = "not available at the moment";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error).header(&RETRY_AFTER, BUSY_RETRY_S)
     }
 

@@ -152,8 +152,8 @@ struct InRoom {
     room_id: Option<String>,
 }
 
-/// Tells who has got and read a message: its author, the room's owner, or a server key. Only of messages
-/// that are in memory.
+/// Tells who has got and read a message: its author, the room's owner, or a server key. Of messages that are in
+/// memory, and in persistent rooms of all that the store has.
 #[utoipa::path(get, path = "/api/v1/messages/{id}/status", tag = "messages",
     params(("id" = String, Path), InRoom),
     responses((status = OK, body = MessageStatus), Problems),
@@ -174,7 +174,7 @@ async fn status(
     Ok(Json(state.ask(asking, errand).await?))
 }
 
-/// Asks the shards one after the other for a message's room.
+/// Asks the shards one after the other for a message's room, and then the store.
 async fn find_room(state: &State, message: MessageId) -> Result<String, ApiError> {
     for shard in state.shards() {
         let found = state.on_shard(shard, move |app, _| app.room_of(message));
@@ -182,5 +182,14 @@ async fn find_room(state: &State, message: MessageId) -> Result<String, ApiError
             return Ok(room.name().to_owned());
         }
     }
-    Err(Rejection::NotFound.into())
+    let Some(store) = &state.store else {
+        return Err(Rejection::NotFound.into());
+    };
+    let asked = store.room_of(message.as_u128());
+    let asked = asked.map_err(|_| ApiError::unavailable())?;
+    let found = state.in_time(asked).await?.map_err(|error| {
+        tracing::warn!(%error, "a message's room cannot be looked for");
+        ApiError::unavailable()
+    })?;
+    found.ok_or_else(|| Rejection::NotFound.into())
 }

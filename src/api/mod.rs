@@ -25,6 +25,7 @@
 //! | `error`, `idempotency`, `rate`, `answers` | layers around all routes |
 //! | `ask` | the way to the shards and back, in bounded time |
 //! | `rooms`, `messages`, `users`, `stats`, `documents` | the routes of the API |
+//! | `revocations` | what was revoked, kept in the store |
 //! | `pairing` | its routes, and the desk where one change is made after the other |
 //! | `health`, `metrics` | what orchestrators and Prometheus ask |
 //! | `dashboard` | the page for operators, and the numbers that it shows |
@@ -48,6 +49,7 @@ mod objects;
 pub mod pages;
 pub mod pairing;
 mod rate;
+pub mod revocations;
 mod rooms;
 mod state;
 mod stats;

@@ -59,7 +59,8 @@ pub struct State {
     pub gate: Arc<Gate>,
     /// The keys of the server API. [`new`](State::new): none.
     pub keys: Arc<ArcSwap<ServerKeys>>,
-    /// Where persistent rooms are kept, if there are any.
+    /// Where persistent rooms are kept, if there are any, and revocations, which are to be
+    /// [restored](super::revocations::restore) first.
     pub store: Option<Store>,
     /// Where players are paired. [`new`](State::new): nowhere, and its routes are not found.
     pub pairing: Option<PairingDesk>,

@@ -21,11 +21,14 @@ use crate::auth::Revocation as Revoke;
 use crate::auth::keys::Scope;
 use crate::id::{ShardId, UserId};
 use crate::realtime::protocol::MessageId;
-use crate::realtime::{ConnectionView, Mail, Roles};
+use crate::realtime::{ConnectionView, Mail, Roles, UserView, UsersPage};
 use crate::ws::CloseCode;
 
 /// Most users on one page.
 const USERS_MAX: usize = 1000;
+/// How often shards are asked for one page: for somebody on each of 4,096 connections, a quarter of a million of
+/// them, unless shards are more.
+const LOOKS_MAX: usize = 64;
 /// What a connection is closed with unless it is said otherwise, and why.
 const SENT_AWAY: u16 = 4403;
 const DISCONNECTED: &str = "disconnected by the server";
@@ -52,7 +55,8 @@ struct UserPrefix {
     prefix: Option<String>,
 }
 
-/// Lists the users who are connected, in no order that means anything.
+/// Lists the users who are connected, in no order that means anything. A page is short only if it is the last,
+/// or if `prefix` fits so few that the server has looked at a quarter of a million connections for it.
 #[utoipa::path(get, path = "/api/v1/users", tag = "server", params(UserPrefix, PageOf),
     responses((status = OK, body = UserPage), Problems), security(("server_key" = [])))]
 async fn list(
@@ -63,20 +67,20 @@ async fn list(
 ) -> Result<Json<UserPage>, ApiError> {
     caller.server(Scope::Users)?;
     let limit = page_size(page.limit, USERS_MAX)?;
-    let (shard, from) = match page.cursor {
+    let shards = state.server.shard_count();
+    let from = match page.cursor {
         None => (0, 0),
-        Some(cursor) => place(&cursor, state.server.shard_count())?,
+        Some(cursor) => place(&cursor, shards)?,
     };
     let prefix = prefix.unwrap_or_default();
-    let found = state.on_shard(ShardId(shard), move |app, context| {
-        app.users(context, &prefix, from, limit)
-    });
-    let found = found.await?;
-    let next = match found.next {
-        Some(slot) => Some((shard, slot)),
-        None => Some((shard + 1, 0)).filter(|(next, _)| *next < state.server.shard_count()),
-    };
-    let users = found.users.into_iter().map(|view| User {
+    let (users, next) = walk(shards, from, limit, |shard, slot, limit| {
+        let prefix = prefix.clone();
+        state.on_shard(ShardId(shard), move |app, context| {
+            app.users(context, &prefix, slot, limit)
+        })
+    })
+    .await?;
+    let users = users.into_iter().map(|view| User {
         user_id: view.user.to_string(),
         connections: view.connections,
     });
@@ -86,11 +90,43 @@ async fn list(
     }))
 }
 
+/// A shard, and a place on it.
+type Place = (u16, u32);
+
+/// Collects `limit` users from a place on, shard by shard, and says where the next page begins, if there is
+/// one. Asks at most [`LOOKS_MAX`] times: then the page may be short and not the last.
+///
+/// Errors: those of `look`.
+async fn walk<F: Future<Output = Result<UsersPage, ApiError>>>(
+    shards: u16,
+    (mut shard, mut slot): Place,
+    limit: usize,
+    mut look: impl FnMut(u16, u32, usize) -> F,
+) -> Result<(Vec<UserView>, Option<Place>), ApiError> {
+    let mut users = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        // On a full page it only looks whether there is one more, so that no page after the last is empty.
+        let found = look(shard, slot, limit - users.len()).await?;
+        users.extend(found.users);
+        (shard, slot) = match found.next {
+            Some(slot) => (shard, slot),
+            None => (shard + 1, 0),
+        };
+        if shard >= shards {
+            return Ok((users, None));
+        }
+        if found.has_more {
+            break;
+        }
+    }
+    Ok((users, Some((shard, slot))))
+}
+
 /// A shard that there is, and a place on it.
-fn place(cursor: &str, shards: u16) -> Result<(u16, u32), ApiError> {
+fn place(cursor: &str, shards: u16) -> Result<Place, ApiError> {
     let (_, place) = cursor::decode(cursor, &['u'])?;
     let place = place.split_once('.').and_then(|(shard, slot)| {
-        let place: (u16, u32) = (shard.parse().ok()?, slot.parse().ok()?);
+        let place: Place = (shard.parse().ok()?, slot.parse().ok()?);
         (place.0 < shards).then_some(place)
     });
     place.ok_or_else(|| ApiError::invalid_member("cursor", "no cursor of this list"))
@@ -242,7 +278,9 @@ fn as_code(code: u16) -> Result<CloseCode, ApiError> {
 }
 
 /// Revokes what a user can show: all tokens and sessions made before a time, or one token by its `jti`.
-/// Connections that were opened with them are closed with 4401; requests that were believed show nothing.
+/// Connections that were opened with them are closed with 4401, and with all before a time also those of the
+/// user that were let in before it and have shown nothing. Kept in the store, where there is one, before this is
+/// answered; with 503 it is in force and not kept.
 #[utoipa::path(post, path = "/api/v1/users/{id}/revoke", tag = "server",
     request_body = Option<Revocation>,
     params(("id" = String, Path),
@@ -256,7 +294,6 @@ async fn revoke(
 ) -> Result<Json<Revoked>, ApiError> {
     caller.server(Scope::Admin)?;
     let user = as_user(&id, "id")?;
-    let now_s = state.now_s();
     let (revocation, issued_before) = match &what.token_id {
         Some(_) if what.issued_before.is_some() => {
             let error = "one token is meant, or all before a time";
@@ -270,11 +307,11 @@ async fn revoke(
         }
         Some(token) => (of_token(token), None),
         None => {
-            let before_s = what.issued_before.unwrap_or(now_s + 1);
+            let before_s = what.issued_before.unwrap_or(state.now_s() + 1);
             (of_user(user, before_s), Some(before_s))
         }
     };
-    state.gate.authenticator().revoke(revocation, now_s);
+    state.revoke(revocation).await?;
     Ok(Json(Revoked {
         user_id: id,
         issued_before,
@@ -307,7 +344,81 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What is in a slot: nobody, somebody else's, or a user of the list.
+    type Slots = Vec<Option<u32>>;
+
+    /// A shard that looks at three slots at a time.
+    fn look(slots: &Slots, from: u32, limit: usize) -> UsersPage {
+        let from = from as usize;
+        let mut page = UsersPage::default();
+        let end = slots.len().min(from + 3);
+        page.next = (end < slots.len()).then(|| u32::try_from(end).unwrap());
+        for (slot, user) in (0_u32..).zip(slots).take(end).skip(from) {
+            let Some(user) = user else { continue };
+            if page.users.len() == limit {
+                (page.next, page.has_more) = (Some(slot), true);
+                break;
+            }
+            page.users.push(UserView {
+                user: UserId::from(&*user.to_string()),
+                connections: 1,
+            });
+        }
+        page
+    }
+
+    fn walked(shards: &[Slots], limit: usize) -> Vec<Vec<String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        let (mut pages, mut place) = (Vec::new(), Some((0, 0)));
+        while let Some(from) = place {
+            let count = u16::try_from(shards.len()).unwrap();
+            let look =
+                async |shard: u16, slot, limit| Ok(look(&shards[usize::from(shard)], slot, limit));
+            let (users, next) = runtime.block_on(walk(count, from, limit, look)).unwrap();
+            pages.push(users.iter().map(|view| view.user.to_string()).collect());
+            assert!(
+                next.is_none_or(|next| next > from),
+                "each page gets further"
+            );
+            place = next;
+        }
+        pages
+    }
+
+    proptest! {
+        #[test]
+        fn pages_are_full_but_the_last_and_hold_everybody_once(
+            shards in prop::collection::vec(prop::collection::vec(prop::option::of(0u32..9), 0..25), 1..5),
+            limit in 1usize..8,
+        ) {
+            let mut number = 0;
+            let mut numbered = |slot: &Option<u32>| {
+                number += 1;
+                slot.map(|_| number)
+            };
+            let shards: Vec<Slots> = shards.iter().map(|s| s.iter().map(&mut numbered).collect()).collect();
+            let pages = walked(&shards, limit);
+            let (last, full) = pages.split_last().unwrap();
+            prop_assert!(full.iter().all(|page| page.len() == limit), "{:?}", pages);
+            prop_assert!(!last.is_empty() || full.is_empty(), "{:?}", pages);
+            let everybody: Vec<String> = shards.iter().flatten().flatten().map(u32::to_string).collect();
+            prop_assert_eq!(pages.concat(), everybody);
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_for_one_page_is_bounded() {
+        let mut slots: Slots = vec![None; 3 * LOOKS_MAX + 3];
+        slots.push(Some(1));
+        slots.push(Some(2));
+        let pages = walked(&[slots], 1);
+        assert_eq!(pages, [vec![], vec!["1".to_owned()], vec!["2".into()]]);
+    }
 
     #[test]
     fn only_codes_that_mean_something_to_a_client_are_sent() {

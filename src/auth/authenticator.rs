@@ -15,7 +15,7 @@ use super::jwks::{FetchedKeys, Jwks};
 use super::keyset::{KEYS_MAX, Key, KeyPrint};
 use super::options::{AuthOptions, AuthOptionsError, Mode, Source, TokenOptions};
 use super::presented::Presented;
-use super::revocation::{Revocation, Revocations};
+use super::revocation::{KeptRevocation, Revocation, Revocations, Revoked};
 use super::session::{SessionServer, Sessions};
 use super::stats::{AuthStats, Counters};
 use super::{Identity, Pending, Proof, TokenHash, Verdict, token, trust};
@@ -171,15 +171,40 @@ impl Authenticator {
         self.0.revocations.has(identity)
     }
 
-    /// Revokes. True: the list was full and forgot its oldest.
-    pub fn revoke(&self, revocation: Revocation, now_s: u64) -> bool {
+    /// Whether a user was revoked whose request was let in at `since_s`, and who has shown nothing: a
+    /// request that was believed, or a guest's.
+    pub fn is_user_revoked(&self, user: &str, since_s: u64) -> bool {
+        self.0.revocations.has_user(user, since_s)
+    }
+
+    /// Revokes, from here on and for [`revocation_memory`](AuthOptions::revocation_memory). At most
+    /// [`REVOCATIONS_MAX`](super::REVOCATIONS_MAX) are kept.
+    ///
+    /// It is kept in memory alone: what is to outlive the process is the caller's to write down, and to
+    /// [`restore`](Self::restore).
+    pub fn revoke(&self, revocation: Revocation, now_s: u64) -> Revoked {
         let keep_s = self.options().revocation_memory.as_secs();
-        let is_full = self
-            .0
-            .revocations
-            .add(revocation, now_s, now_s.saturating_add(keep_s));
+        let revocations = &self.0.revocations;
+        let revoked = revocations.add(revocation, now_s, now_s.saturating_add(keep_s));
         self.0.sessions.clear();
-        is_full
+        revoked
+    }
+
+    /// Puts revocations in force again that were written down, the oldest first, before anybody is let in.
+    pub fn restore(&self, kept: impl IntoIterator<Item = KeptRevocation>, now_s: u64) {
+        let kept = kept.into_iter().filter(|kept| kept.until_s > now_s);
+        for KeptRevocation {
+            revocation,
+            until_s,
+        } in kept
+        {
+            self.0.revocations.add(revocation, now_s, until_s);
+        }
+    }
+
+    /// What was revoked after an [epoch](Self::revocation_epoch) and still is, the oldest first.
+    pub fn revoked_since(&self, epoch: u64) -> Vec<Revocation> {
+        self.0.revocations.since(epoch)
     }
 
     /// Grows with each revocation: who sees it changed looks at its connections.
@@ -257,8 +282,14 @@ impl Inner {
     ) -> Result<Verdict, AuthError> {
         let options = self.setup.load().options.clone();
         if options.mode == Mode::Trust {
-            let identity = trust::identity(request, now_s)?;
-            return Ok(identity.map_or(Verdict::Guest, Verdict::Known));
+            let Some(identity) = trust::identity(request, now_s)? else {
+                return Ok(Verdict::Guest);
+            };
+            // Only for a time that is yet to come: it is shown now.
+            return match self.revocations.has(&identity) {
+                true => Err(AuthError::Revoked),
+                false => Ok(Verdict::Known(identity)),
+            };
         }
         match credentials::find(request, &options)? {
             Some(Credential::Token(token, source)) => self.verify(&token, Some(source), now_s),
@@ -382,6 +413,10 @@ impl Inner {
                 true => Err(AuthError::Revoked),
             });
             match identity {
+                // While the question was under way, or for a time that is yet to come.
+                Ok(identity) if inner.revocations.has(&identity) => {
+                    Err(inner.counters.refuse(AuthError::Revoked))
+                }
                 Ok(identity) => {
                     Counters::count(&inner.counters.sessions);
                     Ok(identity)

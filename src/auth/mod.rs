@@ -47,7 +47,7 @@ pub use presented::Presented;
 
 /// The subprotocol that announces a token as the next element.
 pub const BEARER: &str = "bearer";
-pub use revocation::{REVOCATIONS_MAX, Revocation};
+pub use revocation::{KeptRevocation, REVOCATIONS_MAX, Revocation, Revoked};
 pub use stats::AuthStats;
 
 use std::fmt;

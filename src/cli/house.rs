@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use campanile::api::dashboard::DashboardOptions;
 use campanile::api::pairing::{OpenPairingsError, PairingBook};
+use campanile::api::revocations::{self, RestoreError};
 use campanile::api::{self, ApiOptions, State};
 use campanile::auth::keys::{ServerKeys, ServerKeysError};
 use campanile::auth::{
@@ -40,6 +41,8 @@ pub(super) enum HouseError {
     Tls(#[from] TlsError),
     #[error("pairings cannot be opened: {0}")]
     Pairings(#[from] OpenPairingsError),
+    #[error("{0} (store.path)")]
+    Revocations(#[from] RestoreError),
     #[error("auth.jwt.jwks_url or auth.session_url: {0}")]
     Fetch(#[from] NoHttpClient),
 }
@@ -122,6 +125,11 @@ impl House {
         let fetch = fetch(&auth)?;
         let authenticator = Authenticator::new(auth, Some(fetch))?;
         let gate = Gate::new(authenticator, &gate_options(config))?;
+        if let Some(store) = &store {
+            // Before anybody can come in.
+            let count = revocations::restore(store, gate.authenticator())?;
+            tracing::info!("revocations in force: {count}");
+        }
         let swap = |keys| Arc::new(ArcSwap::from_pointee(keys));
         let tls = tls_options(config);
         let acceptor = tls.as_ref().map(Acceptor::from_options).transpose()?;

@@ -11,7 +11,7 @@ use super::rooms::{Members, Room};
 use super::session::Session;
 use super::state::{NoStore, State, Stats};
 use super::{Ctx, PlainText, RealtimeOptions};
-use crate::auth::Gate;
+use crate::auth::{AuthError, Gate};
 use crate::http::Refusal;
 use crate::id::ShardId;
 use crate::shard::{App, Asked, Context, Knock, Message, Request, Socket, Upgrade};
@@ -259,7 +259,12 @@ impl App for Realtime {
             .as_ref()
             .and_then(|known| known.expires_at());
         self.state.watch(socket);
+        // Revoked on its way here, where nobody has looked for it yet.
+        let is_revoked = self.state.is_revoked(socket);
         let mut ctx = Ctx::new(socket, &mut self.state, None, "");
+        if is_revoked {
+            return ctx.expel(AuthError::Revoked);
+        }
         let at = ctx.timestamp();
         let welcome = payload::Established {
             connection,

@@ -94,7 +94,12 @@ impl Desk {
         let now_s = now.unix_ms / 1000;
         let verdict = self.gate.authenticator().identify(head, now_s)?;
         let entry = Entry {
-            accept: self.accept(wanted, permit, request.remote_address(), visitor.address),
+            accept: self.accept(
+                wanted,
+                permit,
+                (request.remote_address(), visitor.address),
+                now_s,
+            ),
             has_origin,
             now_s,
         };
@@ -126,8 +131,8 @@ impl Desk {
         &self,
         wanted: upgrade::Wanted,
         permit: Option<Permit>,
-        peer: SocketAddr,
-        address: IpAddr,
+        (peer, address): (SocketAddr, IpAddr),
+        now_s: u64,
     ) -> Accept<Session> {
         let route = &self.options.routes[usize::from(wanted.route)];
         let mut session = Session {
@@ -135,6 +140,7 @@ impl Desk {
             profile: wanted.profile,
             presence: wanted.presence,
             batch: wanted.batch,
+            since_s: u32::try_from(now_s).unwrap_or(u32::MAX),
             ..Session::default()
         };
         if wanted.is_path_room {

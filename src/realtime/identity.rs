@@ -8,7 +8,7 @@ use super::deliver::close_code;
 use super::protocol::{Profile, Rejection, Timestamp, payload};
 use super::state::State;
 use super::{Ctx, HandlerError, Realtime};
-use crate::auth::{AuthError, AuthOptions, Identity, Verdict};
+use crate::auth::{AuthError, AuthOptions, Identity, Revocation, Verdict};
 use crate::id::ConnectionId;
 use crate::security::{self, Event, Kind};
 use crate::shard::{Context, Socket};
@@ -124,8 +124,9 @@ impl State {
     pub(super) fn look_again(&mut self, context: &mut Context<'_, Realtime>) {
         let now_s = context.now().unix_ms / 1000;
         let epoch = self.desk.gate.authenticator().revocation_epoch();
-        if std::mem::replace(&mut self.desk.watch.epoch, epoch) != epoch {
-            self.expel_revoked(context);
+        let seen = std::mem::replace(&mut self.desk.watch.epoch, epoch);
+        if seen != epoch {
+            self.expel_revoked(context, seen);
         }
         for _ in 0..LOOKED_AT_MAX {
             let due = &mut self.desk.watch.due;
@@ -138,16 +139,36 @@ impl State {
         }
     }
 
-    fn expel_revoked(&mut self, context: &mut Context<'_, Realtime>) {
-        let all: Vec<_> = self.desk.watch.due.iter().map(|entry| entry.0.1).collect();
-        for connection in all {
-            let authenticator = self.desk.gate.authenticator();
-            let is_revoked = context.socket(connection).and_then(|socket| {
-                Some(authenticator.is_revoked(&socket.data().known.as_ref()?.identity))
-            });
-            if is_revoked == Some(true) {
+    /// Closes the connections of whoever was revoked after an epoch: those of a user however it came in,
+    /// and those with a token.
+    fn expel_revoked(&mut self, context: &mut Context<'_, Realtime>, epoch: u64) {
+        let revoked = self.desk.gate.authenticator().revoked_since(epoch);
+        let mut connections: Vec<ConnectionId> = Vec::new();
+        for revocation in &revoked {
+            if let Revocation::User { user, .. } = revocation {
+                connections.extend(context.connections_of(user));
+            }
+        }
+        let is_of_token = |one: &Revocation| matches!(one, Revocation::Token { .. });
+        if revoked.iter().any(is_of_token) {
+            // Whoever has a token is in there.
+            connections.extend(self.desk.watch.due.iter().map(|entry| entry.0.1));
+        }
+        for connection in connections {
+            let socket = context.socket(connection);
+            if socket.is_some_and(|socket| self.is_revoked(&socket)) {
                 self.expel(context, connection, AuthError::Revoked);
             }
+        }
+    }
+
+    /// Whether a connection's user was revoked, or the token by which it is known.
+    pub(super) fn is_revoked(&self, socket: &Socket<'_, Realtime>) -> bool {
+        let authenticator = self.desk.gate.authenticator();
+        let session = socket.data();
+        match &session.known {
+            Some(known) => authenticator.is_revoked(&known.identity),
+            None => authenticator.is_user_revoked(socket.user(), session.since_s.into()),
         }
     }
 
@@ -293,7 +314,7 @@ impl Ctx<'_> {
         expires_at
     }
 
-    fn expel(&mut self, error: AuthError) {
+    pub(super) fn expel(&mut self, error: AuthError) {
         let connection = self.connection();
         let address = self
             .core()

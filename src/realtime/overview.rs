@@ -48,6 +48,8 @@ pub struct UsersPage {
     pub users: Vec<UserView>,
     /// Where the next page begins; `None`: this was the last.
     pub next: Option<u32>,
+    /// There is one more, who stands where the next page begins.
+    pub has_more: bool,
 }
 
 impl Realtime {
@@ -75,7 +77,8 @@ impl Realtime {
 
     /// At most `limit` of the users who are at home on this shard and whose identifiers begin with
     /// `prefix`, from `from` on: 0 at first, then what the page before says. Whoever is connected by one
-    /// connection all the time stands on one page; a page may hold nobody and still not be the last.
+    /// connection all the time stands on one page. At most 4,096 connections are looked at: a page may hold
+    /// nobody and still not be the last.
     pub fn users(
         &self,
         context: &mut Context<'_, Self>,
@@ -99,6 +102,7 @@ impl Realtime {
             }
             if page.users.len() == limit {
                 page.next = Some(id.slot().0);
+                page.has_more = true;
                 break;
             }
             let connections = context.user_connection_count(&user);

@@ -25,6 +25,8 @@ pub struct Session {
     /// The rooms that the connection is in, or on its way into.
     pub(super) rooms: SmallVec<[Membership; 1]>,
     pub(super) roles: Roles,
+    /// When its request was let in, unix seconds: what counts where its user has shown nothing.
+    pub(super) since_s: u32,
     /// What is known of its user, if not for ever.
     pub(super) known: Option<Box<Known>>,
     pub(super) bucket: Bucket,
@@ -78,6 +80,7 @@ impl Default for Session {
             batch: false,
             rooms: SmallVec::new(),
             roles: Roles::default(),
+            since_s: 0,
             known: None,
             bucket: Bucket::default(),
             insistence: Insistence::default(),

@@ -279,14 +279,19 @@ impl<A: App> Context<'_, A> {
             .map(|slot| core.id(slot))
     }
 
-    /// Whether a connection of this shard is the oldest of its user's.
+    /// Whether a connection of this shard is the oldest open one of its user's.
     pub fn is_oldest(&self, connection: ConnectionId) -> bool {
         let core = &*self.core;
         let Some(slot) = core.resolve(connection) else {
             return false;
         };
         let user = core.connection(slot).and_then(|c| c.user.as_ref());
-        user.is_some_and(|user| core.users.find(user, &core.connections) == Some(slot))
+        user.is_some_and(|user| {
+            let oldest = core.users.find(user, &core.connections);
+            let younger = |&slot: &Slot| core.connection(slot).and_then(|c| c.links.younger());
+            std::iter::successors(oldest, younger).find(|&slot| core.in_phase(slot, Phase::Open))
+                == Some(slot)
+        })
     }
 
     /// Subscribers of a topic on this shard.

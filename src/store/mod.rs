@@ -1,5 +1,5 @@
-//! The store of persistent rooms and of pairings: SQLite behind one thread, a bounded queue before it, and a reply
-//! for each request once it is committed.
+//! The store of persistent rooms, pairings and revocations: SQLite behind one thread, a bounded queue before it, and
+//! a reply for each request once it is committed.
 //!
 //! ```text
 //!  shards ──► queue: at most so many requests and bytes, else StoreBusy
@@ -10,8 +10,8 @@
 //!               └────────── a little pruning in between ◄───────────┘
 //! ```
 //!
-//! It stores rooms, messages, members, marks and pairings, and knows what none of them mean: texts are opaque,
-//! time is told by who asks. `docs/STORE.md` has the guarantees and what a full or slow disk does.
+//! It stores rooms, messages, members, marks, pairings and revocations, and knows what none of them mean: texts
+//! are opaque, time is told by who asks. `docs/STORE.md` has the guarantees and what a full or slow disk does.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -31,7 +31,10 @@ use std::thread::JoinHandle;
 pub use error::{OpenError, StoreBusy, StoreError};
 pub use job::Reply;
 use job::{Kind, Place};
-pub use record::{Append, Appended, Marks, Page, Record, Retention, StoredMember, StoredRoom};
+pub use record::{
+    Append, Appended, Marks, Page, Record, Retention, StoredMember, StoredRevocation, StoredRoom,
+    StoredStatus,
+};
 use stats::Shared;
 pub use stats::StoreStats;
 pub use tables::PAGE_MAX;
@@ -306,6 +309,26 @@ impl Store {
         self.request(Kind::Read, room.len(), move |tables| tables.find(&room, id))
     }
 
+    /// The name of the room that has the message of this id. `None`: no room has it any more.
+    pub fn room_of(&self, id: u128) -> Result<Reply<Option<String>>, StoreBusy> {
+        self.request(Kind::Read, 0, move |tables| tables.room_of(id))
+    }
+
+    /// What has become of the message of this id: how many members besides its author have got and read it,
+    /// and by name who, if they are `named_max` at most. `None`: no such room, or no such message in it any
+    /// more. Takes a look at each member of the room.
+    pub fn status(
+        &self,
+        room: &str,
+        id: u128,
+        named_max: u32,
+    ) -> Result<Reply<Option<StoredStatus>>, StoreBusy> {
+        let room = room.to_owned();
+        self.request(Kind::Read, room.len(), move |tables| {
+            tables.status(&room, id, named_max)
+        })
+    }
+
     /// Sets what is kept of a room's messages, now and from here on. `false`: no such room.
     ///
     /// What is over a limit is deleted soon, not at once, from the oldest on.
@@ -351,6 +374,42 @@ impl Store {
         limit: u32,
     ) -> Result<Reply<Vec<(u128, String)>>, StoreBusy> {
         self.request(Kind::Read, 0, move |tables| tables.pairings(after, limit))
+    }
+
+    /// Keeps a revocation as the newest, in place of one of the same kind and name, with the later of both
+    /// times and of both ends; and forgets those that end at `now_s` or before, unix seconds, and another, if
+    /// one is named. Forgetting what is not there is no error.
+    pub fn put_revocation(
+        &self,
+        revocation: StoredRevocation,
+        displaced: Option<(u8, String)>,
+        now_s: u64,
+    ) -> Result<Reply<()>, StoreBusy> {
+        let other = displaced.as_ref().map_or(0, |(_, name)| name.len());
+        let bytes = revocation.name.len() + other;
+        self.request(Kind::Write, bytes, move |tables| {
+            tables.put_revocation(&revocation, displaced.as_ref(), now_s)
+        })
+    }
+
+    /// Forgets revocations that end at `now_s` or before, unix seconds, and of the others the oldest until
+    /// `count_max` are left.
+    pub fn purge_revocations(&self, now_s: u64, count_max: u32) -> Result<Reply<()>, StoreBusy> {
+        self.request(Kind::Write, 0, move |tables| {
+            tables.purge_revocations(now_s, count_max)
+        })
+    }
+
+    /// Revocations with their places, by which they are sorted, beginning behind `after`: the oldest first,
+    /// at most `limit` and [`PAGE_MAX`]. The first place is 1.
+    pub fn revocations(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> Result<Reply<Vec<(u64, StoredRevocation)>>, StoreBusy> {
+        self.request(Kind::Read, 0, move |tables| {
+            tables.revocations(after, limit)
+        })
     }
 
     /// Queues a request with so many bytes of text.

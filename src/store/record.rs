@@ -70,6 +70,38 @@ pub struct StoredMember {
     pub read: u64,
 }
 
+/// What has become of a message in the room that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredStatus {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was sent, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Who sent it.
+    pub user: String,
+    /// How many members the room has besides the author.
+    pub others: u64,
+    /// To how many of them it was delivered, those included who have read it.
+    pub delivered: u64,
+    /// How many of them have read it.
+    pub read: u64,
+    /// Each of them by name; `None`: they are more than was asked for.
+    pub members: Option<Vec<StoredMember>>,
+}
+
+/// A revocation, in the caller's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRevocation {
+    /// Of what, in the caller's numbers.
+    pub kind: u8,
+    /// Of whom or which.
+    pub name: String,
+    /// Of what was issued before this second, unix time; the caller may have no use for it.
+    pub before_s: u64,
+    /// When it may be forgotten, unix seconds.
+    pub until_s: u64,
+}
+
 /// A room with all that its home needs to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRoom {

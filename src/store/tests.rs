@@ -524,7 +524,7 @@ fn a_file_of_a_later_release_is_left_alone() {
             error,
             OpenError::TooNew {
                 version: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -592,6 +592,64 @@ fn pairings_are_replaced_forgotten_and_read_in_pages() {
     assert_eq!(pairings(&store, Some(1), PAGE_MAX), all[1..]);
 }
 
+fn revocations(store: &Store) -> Vec<(u8, String, u64, u64)> {
+    let rows = store.revocations(0, PAGE_MAX).unwrap().wait().unwrap();
+    let row = |(_, r): (u64, StoredRevocation)| (r.kind, r.name, r.before_s, r.until_s);
+    rows.into_iter().map(row).collect()
+}
+
+#[test]
+fn revocations_are_renewed_displaced_purged_and_read_by_age() {
+    let scratch = Scratch::new();
+    let (store, thread) = open(&scratch.options());
+    let put = |(kind, name, before_s, until_s): (u8, &str, u64, u64), displaced, now_s| {
+        let name = name.to_owned();
+        let revocation = StoredRevocation {
+            kind,
+            name,
+            before_s,
+            until_s,
+        };
+        let reply = store.put_revocation(revocation, displaced, now_s);
+        reply.unwrap().wait().unwrap();
+    };
+    put((0, "ann", 50, 100), None, 10);
+    put((1, "ann", 0, 30), None, 10);
+    put((1, "b", 0, 90), None, 10);
+    put((0, "ann", 40, 120), None, 20);
+    let all = [
+        (1, "ann".into(), 0, 30),
+        (1, "b".into(), 0, 90),
+        (0, "ann".into(), 50, 120),
+    ];
+    thread.stop();
+    let (store, _thread) = open(&scratch.options());
+    assert_eq!(revocations(&store), all);
+    let put = |name: &str, displaced, now_s| {
+        let revocation = StoredRevocation {
+            kind: 1,
+            name: name.into(),
+            before_s: 0,
+            until_s: u64::MAX,
+        };
+        let reply = store.put_revocation(revocation, displaced, now_s);
+        reply.unwrap().wait().unwrap();
+        revocations(&store).into_iter().map(|row| row.1).collect()
+    };
+    let names: Vec<String> = put("c", None, 30);
+    assert_eq!(names, ["b", "ann", "c"], "what ends now has ended");
+    assert_eq!(put("d", Some((1, "b".into())), 30), ["ann", "c", "d"]);
+    assert_eq!(put("e", Some((0, "c".into())), 30), ["ann", "c", "d", "e"]);
+    store.purge_revocations(0, 2).unwrap().wait().unwrap();
+    assert_eq!(revocations(&store)[0].1, "d", "the newest two are left");
+    store
+        .purge_revocations(u64::MAX, 2)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(revocations(&store), []);
+}
+
 #[test]
 fn a_file_of_the_first_version_gets_the_newer_tables_and_keeps_its_rooms() {
     let scratch = Scratch::new();
@@ -609,4 +667,16 @@ fn a_file_of_the_first_version_gets_the_newer_tables_and_keeps_its_rooms() {
     let (store, _thread) = open(&scratch.options());
     assert!(store.room("old", 0, 0).unwrap().wait().unwrap().is_some());
     assert_eq!(pairings(&store, None, PAGE_MAX), []);
+    assert_eq!(revocations(&store), []);
+    // The index of the messages is another now, and still keeps identifiers unique in a room.
+    let message = |room: &str| Append {
+        room: room.into(),
+        ..message(7)
+    };
+    append(&store, message("old")).unwrap();
+    assert_eq!(append(&store, message("old")), Err(StoreError::DuplicateId));
+    let room_of = |id| store.room_of(id).unwrap().wait().unwrap();
+    assert_eq!((room_of(7).as_deref(), room_of(8)), (Some("old"), None));
+    store.remove_room("old").unwrap().wait().unwrap();
+    assert_eq!(room_of(7), None);
 }

@@ -203,6 +203,77 @@ fn history_is_read_to_its_end_both_ways_over_memory_and_store() {
     .refused(404, "not_found");
 }
 
+/// Puts users on a room's access list.
+fn add_members(site: &Site, room: &str, users: impl Iterator<Item = String>) {
+    for user in users {
+        let path = format!("/api/v1/rooms/{room}/members/{user}");
+        site.user("ann", "PUT", &path, Value::Null).ok();
+    }
+}
+
+#[test]
+fn a_persistent_rooms_message_has_a_status_when_memory_has_forgotten_it() {
+    let site = Site::start();
+    let room = json!({"id": "kept/hall"});
+    site.user("ann", "POST", "/api/v1/rooms", room).ok();
+    let hall = "kept%2Fhall";
+    let (mut ann, mut bob) = (site.connect("ann"), site.connect("bob"));
+    ann.subscribe("kept/hall");
+    bob.subscribe("kept/hall");
+    add_members(&site, hall, std::iter::once("eve".to_owned()));
+    let messages = format!("/api/v1/rooms/{hall}/messages");
+    let say = |user: &str| {
+        let said = site.user(user, "POST", &messages, json!({"data": {"content": "hi"}}));
+        said.ok()["message_id"].as_str().unwrap().to_owned()
+    };
+    let first = say("ann");
+    let second = say("bob");
+    bob.until("chat");
+    bob.say(json!({"type": "message-status",
+        "data": {"message_id": first, "chat_id": "kept/hall", "status": "read"}}));
+    bob.before_pong();
+    let status = |user: &str, message: &str| {
+        let path = format!("/api/v1/messages/{message}/status");
+        site.user(user, "GET", &path, Value::Null)
+    };
+    let before = status("ann", &first).ok();
+    let bobs = json!({"recipient_id": "bob", "status": "read"});
+    let eves = json!({"recipient_id": "eve", "status": "sent"});
+    assert_eq!(before["recipients"], json!([bobs, eves]));
+    // Memory keeps a hundred. Nobody else writes, lest anybody's marks move.
+    for n in 0..101 {
+        let body = json!({"topic": "kept/hall", "data": n});
+        site.key(PUBLISH, "POST", "/api/v1/publish", body).ok();
+    }
+    let oldest = format!("{messages}?after=0&limit=1");
+    let page = site.key(ROOMS, "GET", &oldest, Value::Null).ok();
+    assert_eq!(page["messages"][0]["id"], first.as_str());
+    let after = status("ann", &first).ok();
+    let but_marks = |mut status: Value| {
+        // Proof that it has arrived may come meanwhile, of those who are connected.
+        status["recipients"] = json!([status["recipients"][0], eves]);
+        status
+    };
+    assert_eq!(but_marks(after), but_marks(before));
+    assert_eq!(status("bob", &second).ok()["sender_id"], "bob");
+    status("eve", &first).refused(403, "forbidden");
+    status("bob", &first).refused(403, "forbidden");
+    let path = format!("/api/v1/messages/{first}/status?room_id={hall}");
+    site.key(ROOMS, "GET", &path, Value::Null).ok();
+    let elsewhere = format!("/api/v1/messages/{first}/status?room_id=kept%2Fother");
+    site.key(ROOMS, "GET", &elsewhere, Value::Null)
+        .refused(404, "not_found");
+    // More than can be named are counted: 51 besides the author.
+    add_members(&site, hall, (0..49).map(|n| format!("user-{n}")));
+    let counted = status("ann", &first).ok();
+    assert_eq!(counted["recipient_count"], 51);
+    assert_eq!(counted["recipients"], Value::Null);
+    assert_eq!(
+        (&counted["status"], &counted["read"]),
+        (&"read".into(), &50.into())
+    );
+}
+
 #[test]
 fn an_author_is_told_who_has_got_and_read_a_message() {
     let site = Site::start();

@@ -18,6 +18,11 @@ fn all_who_are_connected_stand_on_one_page_each() {
     loop {
         let path = format!("/api/v1/users?limit=4{cursor}");
         let page = site.key(USERS, "GET", &path, Value::Null).ok();
+        let (count, is_last) = (
+            page["users"].as_array().unwrap().len(),
+            page["next_cursor"].is_null(),
+        );
+        assert_eq!(count, if is_last { 3 } else { 4 }, "full, over all shards");
         for user in page["users"].as_array().unwrap() {
             let name = user["user_id"].as_str().unwrap().to_owned();
             assert_eq!(found.insert(name, user["connections"].clone()), None);
@@ -29,6 +34,11 @@ fn all_who_are_connected_stand_on_one_page_each() {
     }
     assert_eq!(found.len(), 23);
     assert_eq!((&found["user-7"], &found["user-8"]), (&2.into(), &1.into()));
+    // Of those whose names begin so one page is enough, wherever they are at home.
+    let path = "/api/v1/users?prefix=user-1&limit=11";
+    let page = site.key(USERS, "GET", path, Value::Null).ok();
+    assert_eq!(page["users"].as_array().unwrap().len(), 11);
+    assert_eq!(page["next_cursor"], Value::Null, "and no empty one follows");
     let other = site
         .key(ROOMS, "GET", "/api/v1/rooms?limit=1", Value::Null)
         .ok();

@@ -4,9 +4,13 @@ Numbers are those of the requirements: types (2.5 to 2.7), message-status (2.10)
 for who is away (2.15), persistent rooms (3.9, 3.10).
 """
 
+import json
 import signal
+import urllib.error
+import urllib.request
 
 import pytest
+from conftest import SOON
 
 MESSAGE = "/api/v1/ws"
 
@@ -200,3 +204,33 @@ def test_req_2_15_a_member_of_a_persistent_room_stays_one_across_a_restart(serve
     # How far a member has come is stored once a second: what it has may come again, under its name.
     assert heard[-2:] == messages
     assert heard[:-2] in ([], [zero])
+
+
+def status(server, user, message_id):
+    """What the HTTP API tells a user of a message; or the HTTP status of the refusal."""
+    url = f"{server.origin}/api/v1/messages/{message_id}/status"
+    request = urllib.request.Request(url, headers={"X-User-Id": user})
+    try:
+        with urllib.request.urlopen(request, timeout=SOON) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+@pytest.mark.config(PERSISTENT)
+def test_an_author_is_told_of_a_message_after_a_restart(server):
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    enter(bob, "lasting-1")
+    enter(ann, "lasting-1")
+    first = say(ann, "lasting-1", "hi")
+    bob.until("chat")
+    bob.send({"type": "message-status", "message": {"message_id": first, "chat_id": "lasting-1", "status": "read"}})
+    while status_of(ann)["status"] != "read":
+        pass
+    # An orderly end: of marks the last second may be lost with a process that is killed.
+    server.restart()
+    told = status(server, "ann", first)
+    assert told["recipients"] == [{"recipient_id": "bob", "status": "read"}]
+    assert (told["room_id"], told["sender_id"], told["status"]) == ("lasting-1", "ann", "read")
+    assert status(server, "bob", first) == 403
+    assert status(server, "ann", "019a1f6e-3c8b-7d3a-9a53-1f0c2a91d3b7") == 404

@@ -2,14 +2,16 @@
 before it, revocation."""
 
 import json
+import signal
+import sqlite3
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from conftest import SOON, Client, payload
-from test_auth import lets_in, presented, refused
+from test_auth import cookie, lets_in, presented, refused
 from tokens import forge, options, sign, times
 from websockets.exceptions import ConnectionClosed
 
@@ -282,12 +284,12 @@ def test_a_token_of_somebody_else_is_forbidden_and_a_bad_one_ends_it(start):
 # ---- revocation ----
 
 
-def revoke(server, user, what=None):
+def revoke(server, user, what=None, patience=SOON):
     body = json.dumps(what).encode() if what else b""
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     url = f"{server.origin}/api/v1/users/{user}/revoke"
     request = urllib.request.Request(url, body, headers, method="POST")
-    with urllib.request.urlopen(request, timeout=SOON) as response:
+    with urllib.request.urlopen(request, timeout=patience) as response:
         return json.load(response)
 
 
@@ -325,13 +327,97 @@ def test_one_token_can_be_revoked_by_its_id(start):
     assert other.is_closed()[0] == 4401
 
 
-def test_a_restart_forgets_revocations(start):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_revoked_stays_so_over_a_restart(start, number):
     server = start({"AUTH__MODE": "required"} | options("HS256"), config=OPERATED)
+    lost, old, bobs = sign(jti="lost"), sign(**times(ago=5)), sign(sub="bob", **times(ago=5))
+    revoke(server, "ann", {"token_id": "lost"})
+    revoke(server, "ann", {"issued_before": int(time.time()) - 2})
+    for _ in range(2):
+        refused(server, shows(lost))
+        refused(server, shows(old))
+        lets_in(server, shows(bobs), user="bob").close()
+        lets_in(server, shows(sign())).close()
+        # Answered is kept: nothing is said on the way out.
+        server.restart(number)
+    # What was said before and after is one.
+    revoke(server, "ann", {"issued_before": 1})
+    server.restart(number)
+    refused(server, shows(old))
+
+
+def test_without_a_store_a_restart_forgets_revocations(start):
+    server = start({"AUTH__MODE": "required", "STORE__PATH": ""} | options("HS256"), config=OPERATED)
     token = sign(jti="lost")
     revoke(server, "ann", {"token_id": "lost"})
     refused(server, shows(token))
     server.restart()
     lets_in(server, shows(token)).close()
+
+
+def test_a_revocation_that_cannot_be_kept_is_in_force_and_not_answered_as_done(start):
+    server = start({"AUTH__MODE": "required"} | options("HS256"), config=OPERATED)
+    token = sign(jti="lost")
+    lets_in(server, shows(token)).close()
+    database = next(server.log.parent.rglob("campanile.sqlite3"))
+    with closing(sqlite3.connect(database)) as other:
+        # As long as another process writes, this one waits, and gives up after a while.
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            revoke(server, "ann", {"token_id": "lost"}, patience=4 * SOON)
+        assert refusal.value.code in (503, 504)
+        refused(server, shows(token))
+    assert revoke(server, "ann", {"token_id": "lost"})["token_id"] == "lost"
+    server.restart(signal.SIGKILL)
+    refused(server, shows(token))
+
+
+def test_a_revoked_user_is_closed_in_trust_mode(start):
+    server = start({"AUTH__MODE": "trust", "SERVER__SHARDS": 2}, config=OPERATED)
+    clients, bob = [server.connect("ann") for _ in range(3)], server.connect("bob")
+    revoke(server, "ann", {"issued_before": int(time.time()) + 1})
+    for client in clients:
+        assert client.until("error")["data"]["code"] == "unauthorized"
+        assert client.is_closed()[0] == 4401
+    bob.lives()
+    # It shows nothing that could be withheld: who comes again is believed, but before a time that is set.
+    time.sleep(1.1)
+    server.connect("ann").close()
+    revoke(server, "ann", {"issued_before": int(time.time()) + 600})
+    refused(server, {"user": "ann"})
+    server.restart(signal.SIGKILL)
+    refused(server, {"user": "ann"})
+    server.connect("bob").lives()
+
+
+def test_a_revoked_user_is_closed_who_came_by_a_first_message(start):
+    server = start(FIRST, config=OPERATED)
+    token = sign(**times(ago=5))
+    client = Stranger(server).shows(token)
+    revoke(server, "ann")
+    assert client.until("error")["data"]["code"] == "unauthorized"
+    assert client.is_closed()[0] == 4401
+    server.restart(signal.SIGKILL)
+    stranger = Stranger(server)
+    stranger.says({"type": "authentication", "token": token})
+    assert stranger.hears()["data"]["code"] == "unauthorized"
+    assert stranger.is_closed()[0] == 4401
+
+
+def test_a_revoked_user_is_closed_who_came_by_a_session(start, web):
+    known = web()
+    known.answer = lambda headers: (200, {"user": {"id": headers["Cookie"]}})
+    server = start({"AUTH__MODE": "required", "AUTH__SESSION_URL": known.url}, config=OPERATED)
+    ann, bob = [lets_in(server, cookie(server, user), user=user) for user in ("ann", "bob")]
+    revoke(server, "ann")
+    assert ann.until("error")["data"]["code"] == "unauthorized"
+    assert ann.is_closed()[0] == 4401
+    bob.lives()
+    # The session server says whether it may come again, if it may at all.
+    time.sleep(1.1)
+    lets_in(server, cookie(server, "ann")).close()
+    revoke(server, "ann", {"issued_before": int(time.time()) + 600})
+    refused(server, cookie(server, "ann"))
 
 
 def test_revoking_needs_the_scope_admin(start):

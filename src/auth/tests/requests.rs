@@ -293,6 +293,13 @@ fn a_revoked_user_who_is_believed_is_out_until_the_next_request() {
     );
     assert!(auth.is_revoked(&before));
     assert_eq!(auth.recheck(&before, NOW).unwrap_err(), AuthError::Revoked);
+    assert_eq!(
+        identify(&auth, "/?user_id=ann", &[]).unwrap_err(),
+        AuthError::Revoked,
+        "in the same second"
+    );
+    assert!(identify(&auth, "/?user_id=bob", &[]).is_ok());
+    assert!(auth.is_user_revoked("ann", NOW) && !auth.is_user_revoked("ann", NOW + 1));
 }
 
 proptest! {

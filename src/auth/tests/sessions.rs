@@ -193,6 +193,23 @@ fn who_is_revoked_while_the_session_server_is_asked_stays_out() {
 }
 
 #[test]
+fn a_session_that_is_revoked_while_it_is_asked_about_is_refused() {
+    let fake = Fake::new([session("ann"), session("bob")]);
+    let auth = asking(Mode::Required, &fake);
+    let asked = [COOKIE, COOKIE].map(|cookie| identify(&auth, cookie, NOW));
+    auth.revoke(
+        Revocation::User {
+            user: "ann".into(),
+            issued_before_s: NOW + 1,
+        },
+        NOW,
+    );
+    let found = asked.map(settle);
+    assert_eq!(found[0], Err(AuthError::Revoked));
+    assert_eq!(&*found[1].as_ref().unwrap().user, "bob");
+}
+
+#[test]
 fn a_visitor_without_the_sessions_cookie_is_a_guest_where_guests_are_let_in() {
     let fake = Fake::new([answer(200, "null")]);
     let optional = asking(Mode::Optional, &fake);

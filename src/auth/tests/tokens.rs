@@ -415,13 +415,16 @@ fn a_revocation_is_forgotten_after_its_time_and_the_oldest_when_there_are_too_ma
     };
     let held = ["a", "b", "c"].map(holds);
     assert_eq!(held, [true, false, true], "renewed, forgotten, new");
-    let mut is_full = false;
+    let mut displaced = Vec::new();
     for n in 0..REVOCATIONS_MAX {
-        is_full = revoke(&n.to_string(), NOW + keep_s);
+        displaced.extend(revoke(&n.to_string(), NOW + keep_s).displaced);
     }
-    assert!(is_full);
-    assert!(auth.stats().revocations <= REVOCATIONS_MAX);
-    assert!(!holds("a"), "the oldest went first");
+    let oldest = ["a", "c"].map(|id| Revocation::Token { id: id.into() });
+    assert_eq!(displaced, oldest, "the oldest went first");
+    assert_eq!(auth.stats().revocations, REVOCATIONS_MAX);
+    assert!(!holds("a") && !holds("c"));
+    let again = revoke("7", NOW + keep_s);
+    assert_eq!(again.displaced, None, "it has its place");
     assert!(holds(&(REVOCATIONS_MAX - 1).to_string()));
 }
 

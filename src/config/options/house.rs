@@ -7,10 +7,11 @@ use crate::config::kind::{Bytes, Choice, Count, Time};
 use crate::config::words::Synchronous;
 
 section! {
-    /// Where pairings, persistent rooms and their messages are kept. Without a configuration file
+    /// Where pairings, revocations, persistent rooms and their messages are kept. Without a configuration file
     /// it is opened only if a namespace has `persist = true`.
     Store {
-        /// Folder of the store, made if it is not there. "" = no store: pairings last as long as the process.
+        /// Folder of the store, made if it is not there. "" = no store: pairings and
+        /// revocations last as long as the process.
         path: String = "data".into(), PATH;
         /// When the disk has to confirm. "full": before a message is acknowledged, so that it outlives
         /// a loss of power. "normal": now and then; the last messages may be lost with the power.

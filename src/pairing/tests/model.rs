@@ -259,6 +259,20 @@ impl World {
                 .filter(|of| of.initiator == number || of.partner.or(of.target) == Some(number));
             let expected: BTreeSet<_> = concerned.map(|of| (of.id, of.status)).collect();
             assert_eq!(listed, expected, "{player}");
+            let (mut walked, mut before) = (Vec::new(), None);
+            loop {
+                let page = self.pairings.list(player, None, before, 2, self.now);
+                assert!(
+                    page.next.is_none() || page.pairings.len() == 2,
+                    "full but the last"
+                );
+                walked.extend(page.pairings);
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(walked, page.pairings, "page by page the same");
         }
         let deadlines = self.model.iter().filter_map(|of| match of.status {
             Status::Pending => Some(of.deadline),

@@ -11,7 +11,7 @@
 //! | `admission` | who may join, and how a newcomer begins |
 //! | `members` | who is there, presence |
 //! | `posting` | messages: their order, history, answers |
-//! | `receipts` | delivered and read |
+//! | `receipts`, `status` | delivered and read, and what is told of it when somebody asks |
 //! | `storage` | rooms that outlive the process |
 //! | `belonging` | who belongs to a room while away |
 //! | `pages`, `listing` | parts of a room's messages, and of all rooms |
@@ -38,6 +38,7 @@ mod receipts;
 mod room;
 mod room_ctx;
 mod selection;
+mod status;
 mod storage;
 mod typing;
 

@@ -14,7 +14,7 @@ use crate::realtime::lasting::is_replayed;
 use crate::realtime::mail::{Asker, Letter, Mail, Push, Receipt};
 use crate::realtime::options::DeliveryProof;
 use crate::realtime::outlet::Outlet;
-use crate::realtime::protocol::{MessageId, Rejection, Status, Timestamp, payload};
+use crate::realtime::protocol::{Rejection, Status, payload};
 use crate::realtime::writing::text;
 use crate::shard::Proof;
 
@@ -232,59 +232,6 @@ impl RoomState {
             };
             tell(outlet, author, &told);
         }
-    }
-
-    /// Answers what has become of a message that is in memory: who has got and read it of those who
-    /// are members now, by name if they are few.
-    ///
-    /// Errors: [`Rejection::NotFound`]; [`Rejection::Forbidden`] to who is neither its author nor may do
-    /// all in the room.
-    pub(super) fn answer_status(
-        &self,
-        outlet: &mut Outlet<'_, '_>,
-        room: &Room,
-        (asker, is_master): (&Asker, bool),
-        message: MessageId,
-    ) -> Result<(), Rejection> {
-        let found = self.window.rfind(|record| record.id == message);
-        let (offset, record) = found.ok_or(Rejection::NotFound)?;
-        if !is_master && record.user.as_ref() != Some(&asker.user) {
-            return Err(Rejection::Forbidden);
-        }
-        let others = || {
-            let all = self.members.iter();
-            let others = all.filter(|(user, _)| Some(*user) != record.user.as_ref());
-            others.map(|(user, seat)| (user, seat.marks.status(offset)))
-        };
-        let reached =
-            |least: Status| others().filter(|(_, status)| *status >= least).count() as u64;
-        let (delivered, read) = (reached(Status::Delivered), reached(Status::Read));
-        let status = match (delivered, read) {
-            (0, _) => Status::Sent,
-            (_, 0) => Status::Delivered,
-            _ => Status::Read,
-        };
-        let named_max = outlet.desk.options.delivery.recipients_max;
-        let count = others().count();
-        outlet.result(asker, |fields| {
-            let fields = fields
-                .message_id("message_id", message)
-                .str("room_id", room.name())
-                .optional_str("sender_id", record.user.as_deref())
-                .time("sent_at", &Timestamp::new(record.unix_ms))
-                .str("status", status.as_str())
-                .number("recipient_count", count as u64)
-                .number("delivered", delivered)
-                .number("read", read);
-            if count > named_max {
-                return fields;
-            }
-            fields.list("recipients", others(), |item, (user, status)| {
-                item.str("recipient_id", user)
-                    .str("status", status.as_str())
-            })
-        });
-        Ok(())
     }
 
     /// Does what has waited for the second to pass.

@@ -42,6 +42,8 @@ pub(super) enum Storage {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     queue: VecDeque<Waiting>,
+    /// The store knows members whom memory does not.
+    has_strangers: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,11 @@ impl Storage {
     /// Whether the room is in the store.
     pub(super) fn is_stored(&self) -> bool {
         matches!(self, Self::Stored(_))
+    }
+
+    /// Whether there are members whom only the store knows, as they are too many.
+    pub(super) fn has_strangers(&self) -> bool {
+        matches!(self, Self::Stored(pending) if pending.has_strangers)
     }
 
     /// Whether the room waits for the store.
@@ -269,6 +276,9 @@ impl RoomState {
         self.epoch = stored.epoch.into();
         if let Some(meta) = Meta::from_json(&stored.meta) {
             self.meta = meta;
+        }
+        if let Storage::Stored(pending) = &mut self.storage {
+            pending.has_strangers = stored.members_count > stored.members.len() as u64;
         }
         for member in stored.members {
             let marks = Marks::restore(member.delivered, member.read);

@@ -207,6 +207,72 @@ fn req_4_13_whoever_is_revoked_is_closed_and_stays_out() {
 }
 
 #[test]
+fn whoever_has_shown_nothing_is_closed_when_its_user_is_revoked_and_was_here_before() {
+    let gate = Arc::new(Gate::trusting());
+    let server = server(&gate);
+    let revoke = |user: &str, issued_before_s| {
+        let user = user.into();
+        gate.authenticator().revoke(
+            Revocation::User {
+                user,
+                issued_before_s,
+            },
+            START_S,
+        );
+        server.advance(Duration::from_secs(2));
+    };
+    let [first, second, bob] = ["ann", "ann", "bob"].map(|user| server.connect(user));
+    let guest = server.connect_to("/v1/connect", &[]).unwrap();
+    let welcome = of_type(&guest, "connection-status");
+    let name = welcome[0]["data"]["user_id"].as_str().unwrap().to_owned();
+    revoke("ann", START_S);
+    assert_eq!(first.closed(), None, "it is from then, not from before");
+    revoke("ann", START_S + 1);
+    for ann in [&first, &second] {
+        assert!(
+            ann.receive_all()
+                .iter()
+                .any(|f| f["code"] == "unauthorized")
+        );
+        assert_eq!(ann.closed().unwrap().0, 4401);
+    }
+    assert_eq!((bob.closed(), guest.closed()), (None, None));
+    revoke(&name, START_S + 3);
+    assert_eq!(guest.closed().unwrap().0, 4401);
+    // It is believed anew, and shown after the time that was named.
+    let again = server.connect("ann");
+    revoke("eve", START_S + 100);
+    assert_eq!(again.closed(), None);
+    let refused = server.connect_to("/ws?user_id=eve", &[]).unwrap_err();
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (401, &json!("unauthorized"))
+    );
+}
+
+#[test]
+fn whoever_came_by_a_first_message_is_closed_when_its_user_is_revoked() {
+    let gate = gate(auth(Mode::FirstMessage));
+    let server = server(&gate);
+    let ann = server.connect_to("/v1/connect", &[]).unwrap();
+    let token = token_of("ann", 600);
+    ann.send(json!({"type": "authentication", "token": token}));
+    assert_eq!(of_type(&ann, "connection-status").len(), 1);
+    gate.authenticator().revoke(
+        Revocation::User {
+            user: "ann".into(),
+            issued_before_s: START_S + 1,
+        },
+        START_S,
+    );
+    server.advance(Duration::from_secs(2));
+    assert_eq!(ann.closed().unwrap().0, 4401);
+    let again = server.connect_to("/v1/connect", &[]).unwrap();
+    again.send(json!({"type": "authentication", "token": token}));
+    assert_eq!(again.closed().unwrap().0, 4401);
+}
+
+#[test]
 fn a_key_that_is_withdrawn_ends_connections_at_the_next_look() {
     let gate = gate(auth(Mode::Required));
     let server = server(&gate);

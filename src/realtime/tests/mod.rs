@@ -8,6 +8,7 @@ mod handlers;
 mod history;
 mod hostile;
 mod limits;
+mod listing;
 mod messages;
 mod options;
 mod path_rooms;

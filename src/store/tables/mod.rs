@@ -4,7 +4,9 @@ mod members;
 mod messages;
 mod pairings;
 mod pruning;
+mod revocations;
 mod rooms;
+mod status;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -25,7 +27,11 @@ const FILE: &str = "campanile.sqlite3";
 /// database would give up the locks that SQLite holds on it.
 const LOCK_FILE: &str = "lock";
 /// The steps from an empty file to the newest version, which is their number.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+];
 /// How long to wait for another process that reads or copies the file, before failing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a page of the file; SQLite's own default, fixed here because limits are counted in it.
