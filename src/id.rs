@@ -93,6 +93,11 @@ impl ConnectionId {
     pub fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The identifier as text, its 16 hexadecimal digits, written to `digits`.
+    pub fn encode(self, digits: &mut [u8; 16]) -> &str {
+        hexadecimal(self.0, digits)
+    }
 }
 
 /// Not 16 hexadecimal digits, or digits that no connection can have.
@@ -128,8 +133,17 @@ impl fmt::Debug for ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(self.encode(&mut [0; 16]))
     }
+}
+
+/// The last hexadecimal digits of a number, as many as there is room for.
+pub(crate) fn hexadecimal(mut number: u64, digits: &mut [u8]) -> &str {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+    std::str::from_utf8(digits).expect("digits are ASCII")
 }
 
 /// A user's name, at most [`USER_ID_BYTES_MAX`](crate::limits::USER_ID_BYTES_MAX) bytes by the time

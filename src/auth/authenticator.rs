@@ -280,7 +280,8 @@ impl Inner {
         request: &impl Presented,
         now_s: u64,
     ) -> Result<Verdict, AuthError> {
-        let options = self.setup.load().options.clone();
+        let setup = self.setup.load();
+        let options = &*setup.options;
         if options.mode == Mode::Trust {
             let Some(identity) = trust::identity(request, now_s)? else {
                 return Ok(Verdict::Guest);
@@ -291,9 +292,9 @@ impl Inner {
                 false => Ok(Verdict::Known(identity)),
             };
         }
-        match credentials::find(request, &options)? {
+        match credentials::find(request, options)? {
             Some(Credential::Token(token, source)) => self.verify(&token, Some(source), now_s),
-            Some(Credential::Session(cookies)) => self.session(cookies, &options, now_s),
+            Some(Credential::Session(cookies)) => self.session(cookies, options, now_s),
             None => match options.mode {
                 Mode::Required => Err(AuthError::Missing),
                 Mode::FirstMessage => Ok(Verdict::FirstMessage),

@@ -1,6 +1,7 @@
 //! The head of an HTTP/1 request: request line and header fields. RFC 9112 sections 2 to 5.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use smallvec::SmallVec;
 
@@ -34,9 +35,10 @@ pub struct Head<'a> {
 /// 100. The answer does not depend on how the bytes were cut into pieces.
 pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, BadRequest> {
     let front = &bytes[..bytes.len().min(REQUEST_HEAD_BYTES_MAX)];
-    let mut fields = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(front)? {
+    // Not filled beforehand: there is room for many more fields than there are.
+    let mut fields = [const { MaybeUninit::uninit() }; REQUEST_HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(front, &mut fields)? {
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial if front.len() == REQUEST_HEAD_BYTES_MAX => {
             return Err(BadRequest::HeadTooLong);
@@ -64,7 +66,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, BadRequest> {
 /// Authority, path and query of a target in origin form, or in absolute form, which a server must
 /// take as well (RFC 9112 section 3.2.2). `*` and authority form are left as they are, as the path.
 fn split(target: &str) -> (Option<&str>, &str, Option<&str>) {
-    let (authority, local) = match target.split_once("://") {
+    // Nearly every target begins with a slash, and with no scheme.
+    let absolute = match target.starts_with('/') {
+        true => None,
+        false => target.split_once("://"),
+    };
+    let (authority, local) = match absolute {
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
             let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             (Some(authority), local)
@@ -163,10 +170,11 @@ impl<'a> Head<'a> {
             .filter(|element| !element.is_empty())
     }
 
-    /// Whether a list has `token`, without regard to case.
+    /// Whether a list has `token`, which is not empty, without regard to case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.tokens(name)
-            .any(|element| element.eq_ignore_ascii_case(token))
+        self.headers(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// Whether this asks for a WebSocket, well or badly: HTTP/1.1 with `websocket` in `Upgrade`.
@@ -191,8 +199,11 @@ pub(crate) fn query_param<'a>(
     query: Option<&'a str>,
     name: &str,
 ) -> Result<Option<Cow<'a, str>>, BadRequest> {
+    let Some(query) = query else {
+        return Ok(None);
+    };
     let mut found = None;
-    for pair in query.unwrap_or_default().split('&') {
+    for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !form_decode(key).is_ok_and(|key| key == name) {
             continue;

@@ -272,7 +272,9 @@ impl SwitchingProtocols {
 
 fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     let reason = status.canonical_reason().unwrap_or("Refused");
-    write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16()).expect("a Vec takes every write");
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 #[cfg(test)]

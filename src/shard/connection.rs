@@ -161,6 +161,11 @@ impl Unread {
         self.bytes.len() - self.at
     }
 
+    /// Bytes that are kept, those that are done with counted.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn rest(&mut self) -> &mut [u8] {
         &mut self.bytes[self.at..]
     }
@@ -259,7 +264,7 @@ impl<D> Connection<D> {
     pub(crate) fn held_bytes(&self) -> usize {
         self.held.as_deref().map_or(0, |held| match held {
             Held::Opening(opening) => opening.bytes.len(),
-            Held::Unread(unread) => unread.bytes.len(),
+            Held::Unread(unread) => unread.held_bytes(),
         })
     }
 

@@ -8,7 +8,7 @@ use super::connection::{Phase, Reading, Unread};
 use super::core::{Core, Staged};
 use super::outbox::Outbox;
 use super::send_queue::SendQueue;
-use crate::id::{ConnectionId, Slot, UserId};
+use crate::id::{ConnectionId, Slot, UserId, hexadecimal};
 use crate::ws::{self, CloseCode, Opcode};
 
 /// Nothing more of a peer is decoded while more than this waits to be sent to it, or half of
@@ -95,10 +95,11 @@ impl<A: App> Core<A> {
 
     /// Pauses reading from a connection that has too much waiting for it.
     pub(crate) fn watch_backpressure(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let is_over = self.is_over_watermark(slot);
+        let watermark = self.watermark();
         let Some(connection) = self.connections.get_mut(slot.0) else {
             return;
         };
+        let is_over = connection.buffered() > watermark;
         let unread = connection.unread().map_or(0, Unread::len);
         let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
         let is_read = matches!(connection.marks.reading, Reading::On | Reading::Ending)
@@ -112,9 +113,13 @@ impl<A: App> Core<A> {
 
     /// Whether so much waits to be sent to a connection that it is not to ask for more.
     pub(crate) fn is_over_watermark(&self, slot: Slot) -> bool {
-        let watermark = READ_WATERMARK_BYTES.min(self.options().queue_bytes_max / 2);
+        let watermark = self.watermark();
         self.connection(slot)
             .is_some_and(|connection| connection.buffered() > watermark)
+    }
+
+    fn watermark(&self) -> usize {
+        READ_WATERMARK_BYTES.min(self.options().queue_bytes_max / 2)
     }
 
     /// What waited to be decoded has been. Reads on, or ends with the peer's stream.
@@ -240,9 +245,11 @@ impl<A: App> Core<A> {
     /// A guest's identifier that is at home on this shard.
     pub(crate) fn guest_id(&mut self) -> UserId {
         loop {
-            let id = format!("guest-{:012x}", self.random.u64(..) >> 16);
-            let is_at_home = self.shared.placement.home(&id) == self.shard;
-            if is_at_home && self.users.find(&id, &self.connections).is_none() {
+            let mut name = *b"guest-............";
+            hexadecimal(self.random.u64(..) >> 16, &mut name[6..]);
+            let id = std::str::from_utf8(&name).expect("letters and digits");
+            let is_at_home = self.shared.placement.home(id) == self.shard;
+            if is_at_home && self.users.find(id, &self.connections).is_none() {
                 return id.into();
             }
         }

@@ -288,15 +288,13 @@ impl<A: App> Shard<A> {
 
     /// Lets the application have what an open connection sent, or keeps it for later.
     fn frames_received(&mut self, slot: Slot, bytes: &mut [u8]) {
-        let Some(connection) = self.core.connection_mut(slot) else {
+        let Some(connection) = self.core.connections.get_mut(slot.0) else {
             return;
         };
-        let before = connection.held_bytes();
         if let Some(unread) = connection.unread_mut() {
+            self.core.held.held -= unread.held_bytes() as u64;
             unread.push(bytes);
-            let after = connection.held_bytes();
-            self.core.held.held += after as u64;
-            self.core.held.held -= before as u64;
+            self.core.held.held += unread.held_bytes() as u64;
             return;
         }
         let rest = self.decode(slot, bytes);

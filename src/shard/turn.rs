@@ -72,7 +72,7 @@ impl<A: App> Core<A> {
     }
 
     fn plan(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
-        let Some(connection) = self.connections.get_mut(slot.0) else {
+        let Some(connection) = self.connections.get(slot.0) else {
             return;
         };
         if connection.marks.blocked || connection.phase == Phase::Released {
@@ -91,32 +91,14 @@ impl<A: App> Core<A> {
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
         let is_read_on = marks.reading == Reading::Paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
-        self.plan_laggards(slot);
+        self.turn.more |= plan_laggards(&connection.subscriptions, &mut self.topics);
         // One for a barrier's ping.
         let mut pieces = 1;
-        self.compose_pieces(slot, |_| pieces += 1);
+        self.pieces_of(connection, slot, |_| pieces += 1);
         if pieces > PIECES_MAX {
             self.settle(slot, None);
         }
         self.plan_barrier(slot);
-    }
-
-    /// Sets how far each of the connection's laggard subscriptions gets this turn.
-    fn plan_laggards(&mut self, slot: Slot) {
-        let Some(connection) = self.connections.get(slot.0) else {
-            return;
-        };
-        for subscription in connection
-            .subscriptions
-            .iter()
-            .filter(|s| s.place.is_laggard())
-        {
-            let lane = self.topics.lane_mut(subscription.lane);
-            let head = lane.log.head();
-            let laggard = &mut lane.laggards[subscription.place.index()];
-            laggard.end = lane.log.portion_end(laggard.cursor, CATCH_UP_BYTES);
-            self.turn.more |= laggard.end < head;
-        }
     }
 
     /// Sends a large private queue without the copy that a short send would make.
@@ -191,10 +173,18 @@ impl<A: App> Core<A> {
     }
 
     /// What one connection is sent this turn: its own queue, then its topics, then a barrier's ping.
-    fn compose_pieces<'a>(&'a self, slot: Slot, mut piece: impl FnMut(&'a [u8])) {
-        let Some(connection) = self.connection(slot) else {
-            return;
-        };
+    fn compose_pieces<'a>(&'a self, slot: Slot, piece: impl FnMut(&'a [u8])) {
+        if let Some(connection) = self.connection(slot) {
+            self.pieces_of(connection, slot, piece);
+        }
+    }
+
+    fn pieces_of<'a>(
+        &'a self,
+        connection: &'a Connection<A::Data>,
+        slot: Slot,
+        mut piece: impl FnMut(&'a [u8]),
+    ) {
         if connection.marks.blocked || connection.phase == Phase::Released {
             return;
         }
@@ -469,4 +459,18 @@ impl<A: App> Core<A> {
         }
         all
     }
+}
+
+/// Sets how far each of a connection's laggard subscriptions gets this turn. Whether one of them is
+/// behind then, too.
+fn plan_laggards(subscriptions: &[Subscription], topics: &mut Topics) -> bool {
+    let mut are_behind = false;
+    for subscription in subscriptions.iter().filter(|s| s.place.is_laggard()) {
+        let lane = topics.lane_mut(subscription.lane);
+        let head = lane.log.head();
+        let laggard = &mut lane.laggards[subscription.place.index()];
+        laggard.end = lane.log.portion_end(laggard.cursor, CATCH_UP_BYTES);
+        are_behind |= laggard.end < head;
+    }
+    are_behind
 }

@@ -20,7 +20,7 @@ impl Handler for Publish {
 
     fn handle(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>) -> Result<(), HandlerError> {
         let publish = message.publish()?;
-        let client_message_id = bounded(message.identifier("client_message_id")?)?;
+        let client_message_id = bounded(publish.client_message_id()?)?;
         let room = ctx.room(message)?;
         let exclude = match publish.echo {
             Some(true) => Exclude::None,

@@ -1,18 +1,13 @@
-//! What the built-in types read in their payloads, decided once when a message comes in: the text of
-//! a chat, the content of a publication, the parameters of a call.
+//! What `chat` and `rpc` read in their payloads, decided once when a message comes in: the text of a
+//! chat, the parameters of a call.
 
 use std::borrow::Cow;
 
-use super::message::{
-    Members, Payload, object_of, only, optional_identifier, optional_string, string, truth,
-};
-use super::{Fields, Member, Message, Rejection, TextName};
+use super::message::{Members, Payload, only, optional_identifier, string};
+use super::{Fields, Message, Rejection, TextName};
 
 /// The author's own name for a message.
-const CLIENT_MESSAGE_ID: &str = "client_message_id";
-
-/// Members of a publication that say how it is to be published.
-const PUBLISH_OPTIONS: [&str; 3] = ["event", "echo", "key"];
+pub(super) const CLIENT_MESSAGE_ID: &str = "client_message_id";
 
 /// The payload of a chat as it is relayed and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +43,7 @@ impl<'a> Chat<'a> {
     ///
     /// Errors: [`Rejection::InvalidMember`] if it is something else, [`Rejection::RepeatedMember`].
     pub fn client_message_id(&self) -> Result<Option<Cow<'a, str>>, Rejection> {
-        optional_identifier(
-            CLIENT_MESSAGE_ID,
-            self.client_message_id.only(CLIENT_MESSAGE_ID)?,
-        )
+        self.client_message_id.as_client_message_id()
     }
 }
 
@@ -159,44 +151,33 @@ fn is_left_out(name: &str, is_addressed: bool) -> bool {
 
 /// The value of a member that may stand once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Once<'a> {
+pub(super) struct Once<'a> {
     raw: Option<&'a str>,
     is_repeated: bool,
 }
 
 impl<'a> Once<'a> {
-    fn add(&mut self, raw: &'a str) {
+    pub(super) fn of(raw: Option<&'a str>) -> Self {
+        Self {
+            raw,
+            is_repeated: false,
+        }
+    }
+
+    pub(super) fn add(&mut self, raw: &'a str) {
         self.is_repeated |= self.raw.replace(raw).is_some();
     }
 
-    fn only(self, name: &str) -> Result<Option<&'a str>, Rejection> {
+    pub(super) fn only(self, name: &str) -> Result<Option<&'a str>, Rejection> {
         if self.is_repeated {
             return Err(Rejection::RepeatedMember(name.to_owned().into()));
         }
         Ok(self.raw)
     }
-}
 
-/// What a `publish` asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish<'a> {
-    /// The application's name for what has happened.
-    pub event: Option<Cow<'a, str>>,
-    /// Whether the sending connection is to get it too.
-    pub echo: Option<bool>,
-    /// What it is about: of one key, the latest is the one that counts.
-    pub key: Option<Cow<'a, str>>,
-    /// What is published.
-    pub content: Content<'a>,
-}
-
-/// What is published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// Any JSON value.
-    Json(Cow<'a, str>),
-    /// Bytes.
-    Binary(&'a [u8]),
+    pub(super) fn as_client_message_id(self) -> Result<Option<Cow<'a, str>>, Rejection> {
+        optional_identifier(CLIENT_MESSAGE_ID, self.only(CLIENT_MESSAGE_ID)?)
+    }
 }
 
 impl Message<'_> {
@@ -224,50 +205,6 @@ impl Message<'_> {
         Found::in_members(self.members(), object, self.is_addressed())
     }
 
-    /// The message as a publication.
-    ///
-    /// If the room stands at top level, or the payload does, `data` is the content, or else
-    /// `message`, or else an object of what other members there are. If not, the payload is an
-    /// object that has the room in it, and the content is that object's `data`.
-    ///
-    /// Errors: [`Rejection::MissingMember`] if there is no content; [`Rejection::InvalidMember`] for
-    /// an `event`, `echo` or `key` of the wrong kind; [`Rejection::RepeatedMember`], also for a
-    /// binary message with content in its envelope.
-    pub fn publish(&self) -> Result<Publish<'_>, Rejection> {
-        let at_top_level = self.is_top_level(self.is_addressed());
-        let members = if at_top_level {
-            Members::new(self.frame, true)
-        } else {
-            self.members()
-        };
-        let read = |name| only(members.clone(), name);
-        let mut content = read("data")?.map(Cow::Borrowed);
-        if at_top_level && content.is_none() {
-            content = read("message")?.map(Cow::Borrowed);
-        }
-        if at_top_level && content.is_none() {
-            let is_option =
-                |member: &Member<'_>| PUBLISH_OPTIONS.iter().any(|name| member.is(name));
-            let mut rest = members
-                .clone()
-                .filter(|member| !is_option(member))
-                .peekable();
-            content = rest.peek().is_some().then(|| Cow::Owned(object_of(rest)));
-        }
-        let content = match (self.binary, content) {
-            (None, Some(json)) => Content::Json(json),
-            (None, None) => return Err(Rejection::MissingMember("data".into())),
-            (Some(bytes), None) => Content::Binary(bytes),
-            (Some(_), Some(_)) => return Err(Rejection::RepeatedMember("data".into())),
-        };
-        Ok(Publish {
-            event: optional_string("event", read("event")?)?,
-            echo: truth("echo", read("echo")?)?,
-            key: optional_string("key", read("key")?)?,
-            content,
-        })
-    }
-
     /// The `params` of an `rpc`, as they stand in JSON. If the method stands at top level, `data` or
     /// `message` are the parameters where there are no `params`.
     ///
@@ -287,7 +224,7 @@ impl Message<'_> {
 
     /// Whether what a built-in type reads stands at top level: because what says where it goes does,
     /// or because nothing is anywhere else.
-    fn is_top_level(&self, is_directed: bool) -> bool {
+    pub(super) fn is_top_level(&self, is_directed: bool) -> bool {
         // A plain text has no frame.
         !self.frame.is_empty() && (is_directed || matches!(self.payload, Payload::TopLevel(_)))
     }
@@ -371,91 +308,6 @@ mod tests {
             (&*chat.object, chat.text),
             (r#"{"content":"hi"}"#, TextName::Content)
         );
-    }
-
-    #[test]
-    fn req_1_3_a_publication_is_read_in_both_shapes() {
-        // (text, content)
-        let table = [
-            (
-                r#"{"type":"publish","data":{"topic":"p","data":{"btc":1},OPTIONS}}"#,
-                r#"{"btc":1}"#,
-            ),
-            (
-                r#"{"type":"publish","message":{"topic":"p","data":{"btc":1},OPTIONS}}"#,
-                r#"{"btc":1}"#,
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":{"btc":1},OPTIONS}"#,
-                r#"{"btc":1}"#,
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":[1],OPTIONS}"#,
-                "[1]",
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":null,OPTIONS}"#,
-                "null",
-            ),
-            (
-                r#"{"type":"publish","topic":"p","message":"up",OPTIONS}"#,
-                r#""up""#,
-            ),
-            (
-                r#"{"type":"publish","topic":"p","btc":1,OPTIONS}"#,
-                r#"{"btc":1}"#,
-            ),
-        ];
-        for (text, content) in table {
-            let text = &text.replace("OPTIONS", r#""event":"tick","echo":false,"key":"btc""#);
-            for profile in Profile::ALL {
-                let message = one(text, profile);
-                assert_eq!(
-                    message.publish().unwrap(),
-                    Publish {
-                        event: Some("tick".into()),
-                        echo: Some(false),
-                        key: Some("btc".into()),
-                        content: Content::Json(content.into()),
-                    },
-                    "{text}"
-                );
-                assert_eq!(message.room().unwrap().unwrap(), "p");
-            }
-        }
-    }
-
-    #[test]
-    fn a_publication_without_content_or_with_wrong_options_is_refused() {
-        let table = [
-            (
-                r#"{"type":"publish","data":{"topic":"p"}}"#,
-                Rejection::MissingMember("data".into()),
-            ),
-            (
-                r#"{"type":"publish","topic":"p","event":"e"}"#,
-                Rejection::MissingMember("data".into()),
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":1,"event":7}"#,
-                Rejection::InvalidMember("event".into()),
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":1,"echo":"no"}"#,
-                Rejection::InvalidMember("echo".into()),
-            ),
-            (
-                r#"{"type":"publish","data":{"topic":"p","data":1,"data":2}}"#,
-                Rejection::RepeatedMember("data".into()),
-            ),
-            (
-                r#"{"type":"publish","topic":"p","data":1,"key":"a","key":"b"}"#,
-                Rejection::RepeatedMember("key".into()),
-            ),
-        ];
-        for (text, rejection) in table {
-            assert_eq!(one(text, Profile::V1).publish(), Err(rejection), "{text}");
-        }
     }
 
     #[test]

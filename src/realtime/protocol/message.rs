@@ -135,6 +135,11 @@ pub struct Message<'a> {
     pub(super) payload: Payload<'a>,
     /// The whole object; empty for a plain text.
     pub(super) frame: &'a str,
+    /// Its members `data` and `message`, nulls too.
+    pub(super) data: Option<&'a str>,
+    pub(super) message: Option<&'a str>,
+    /// There is a member besides them that is no part of the envelope.
+    pub(super) has_others: bool,
     pub(super) binary: Option<&'a [u8]>,
 }
 
@@ -289,6 +294,9 @@ impl<'a> Message<'a> {
             method: None,
             payload: Payload::Object(Cow::Owned(object)),
             frame: "",
+            data: None,
+            message: None,
+            has_others: false,
             binary: None,
         }
     }

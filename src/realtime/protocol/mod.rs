@@ -12,7 +12,8 @@
 //! | `scan` | one text to messages: envelope members, profile rules, batches, plain text |
 //! | `message` | one message: type, id, room, and its payload's members |
 //! | `binary` | one binary message: its envelope and its bytes |
-//! | `content` | what `chat`, `publish` and `rpc` read in their payloads |
+//! | `content` | what `chat` and `rpc` read in their payloads |
+//! | `publication` | what `publish` reads in its payload |
 //! | `profile` | the table of profiles: where each keeps what, and how it names it |
 //! | `outbound` | a message in no profile's shape, and its frame in each |
 //! | `fields` | the builder of a payload object |
@@ -34,6 +35,7 @@ mod message_id;
 mod outbound;
 pub mod payload;
 mod profile;
+mod publication;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,7 @@ pub use crate::time::Timestamp;
 pub use batch::Batch;
 pub use binary::scan_binary;
 pub use codes::{ErrorCode, Rejection};
-pub use content::{Chat, Content, Publish};
+pub use content::Chat;
 pub use fields::Fields;
 pub use json::JSON_DEPTH_MAX;
 pub use message::{BuiltIn, Member, Members, Message, OwnedRequestId, RequestId};
@@ -52,6 +54,7 @@ pub use outbound::{
     BINARY_ENVELOPE_BYTES_MAX, Body, Id, Kind, Outbound, Position, Recipient, Status, TextName,
 };
 pub use profile::Profile;
+pub use publication::{Content, Publish};
 pub use scan::{Inbound, Refused, scan};
 pub use write::write_string;
 

@@ -43,7 +43,7 @@ pub fn established<'o>(
     let fields = fields
         .str("status", "established")
         .time("timestamp", at)
-        .str("connection_id", &welcome.connection.to_string())
+        .str("connection_id", welcome.connection.encode(&mut [0; 16]))
         .str("user_id", welcome.user);
     if !profile.placement().long_welcome {
         return fields;

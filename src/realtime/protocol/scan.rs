@@ -190,6 +190,8 @@ struct Found<'a> {
     method: Option<&'a str>,
     data: Option<&'a str>,
     message: Option<&'a str>,
+    /// Some member is neither the envelope's nor `data` or `message`.
+    has_others: bool,
     /// Some member is neither the envelope's nor an object under `data` or `message`.
     has_loose_members: bool,
     /// The first member of those read that stands twice.
@@ -219,6 +221,7 @@ impl<'a> Found<'a> {
 
     fn member(&mut self, key: RawString<'a>, value: &'a str) {
         let Some(name) = Name::of(key) else {
+            self.has_others = true;
             self.has_loose_members = true;
             return;
         };
@@ -229,7 +232,10 @@ impl<'a> Found<'a> {
                 self.address.replace((name.as_str(), value)).is_some()
             }
             Name::Token => self.token.replace(value).is_some(),
-            Name::Method => self.method.replace(value).is_some(),
+            Name::Method => {
+                self.has_others = true;
+                self.method.replace(value).is_some()
+            }
             Name::Data => {
                 self.has_loose_members |= !value.starts_with('{');
                 self.data.replace(value).is_some()
@@ -269,6 +275,9 @@ impl<'a> Found<'a> {
             method: present(self.method),
             payload: self.payload(profile),
             frame: self.frame,
+            data: self.data,
+            message: self.message,
+            has_others: self.has_others,
             binary: None,
         })
     }

@@ -1,7 +1,7 @@
 //! Who may join, and how a newcomer begins.
 
 use super::Room;
-use super::members::{Link, Seat};
+use super::members::Link;
 use super::room::RoomState;
 use crate::id::UserId;
 use crate::realtime::mail::{Admission, Join, Joined, Letter, Mail, Reason, Start};
@@ -118,9 +118,8 @@ impl RoomState {
         };
         let about = (&join.roles, join.info.as_deref());
         let user = &join.asker.user;
-        let was_present = self.members.get(user).is_some_and(Seat::is_present);
-        self.arrive(outlet, room, user, link, about);
-        if !was_present {
+        let is_newcomer = self.arrive(outlet, room, user, link, about);
+        if is_newcomer {
             self.remember_member(outlet, room, user);
         }
         if link.from < self.window.head() {

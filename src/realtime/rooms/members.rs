@@ -3,6 +3,7 @@
 //! A user is there once, however many connections it has. Presence names users and is true however
 //! often it is told: a join that a snapshot already knew of changes nothing.
 
+use std::collections::btree_map::Entry;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use smallvec::SmallVec;
@@ -131,7 +132,7 @@ pub(super) struct Crowd {
 }
 
 impl RoomState {
-    /// A connection has been let in. The others hear of a user's first one.
+    /// A connection has been let in. The others hear of a user's first one, which is `true`.
     pub(super) fn arrive(
         &mut self,
         outlet: &mut Outlet<'_, '_>,
@@ -139,7 +140,7 @@ impl RoomState {
         user: &UserId,
         link: Link,
         (roles, info): (&Roles, Option<&str>),
-    ) {
+    ) -> bool {
         let now_ms = outlet.unix_ms();
         let lasts = self.storage.is_stored();
         let head = self.window.head();
@@ -164,15 +165,15 @@ impl RoomState {
             if is_news {
                 self.tell_info(outlet, room, user, Some(link.connection));
             }
-            return;
+            return false;
         }
         seat.since_ms = now_ms;
         self.crowd.present += 1;
         self.crowd.is_crowded |= self.crowd.present > outlet.desk.options.presence.members_max;
-        let (seat, count) = (&self.members[user], self.crowd.present as u64);
         if self.crowd.is_crowded {
             self.crowd.count_is_news = true;
         } else if self.tells_joins(outlet) {
+            let (seat, count) = (&self.members[user], self.crowd.present as u64);
             outlet.desk.counts.presence += 1;
             let kind = (PRESENCE, Some(&**user));
             let exclude = Some(link.connection);
@@ -180,6 +181,7 @@ impl RoomState {
                 payload::presence_join(fields, count, user, seat.info())
             });
         }
+        true
     }
 
     /// A connection is in the room no more, unless it has come in anew since `number`. The others
@@ -248,12 +250,12 @@ impl RoomState {
 
     /// A user has left. Its place stays if it is on the access list.
     fn depart(&mut self, outlet: &mut Outlet<'_, '_>, room: &Room, user: &UserId) {
-        let Some(seat) = self.members.get_mut(user) else {
+        let Entry::Occupied(mut seat) = self.members.entry(user.clone()) else {
             return;
         };
-        seat.leaves_at_s = None;
-        if !seat.is_listed {
-            self.members.remove(user);
+        seat.get_mut().leaves_at_s = None;
+        if !seat.get().is_listed {
+            seat.remove();
         }
         self.typists.depart(outlet, room, user);
         self.crowd.present -= 1;
