@@ -130,6 +130,11 @@ impl Records {
         self.send.rest();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_resting(&self) -> bool {
+        self.receive.is_resting() && self.send.is_resting()
+    }
+
     /// Takes in the records that are whole, decrypts them where they lie, and adds their data to
     /// `plaintext`. What is to be answered at once is added to `out`, the alert about a fault as well.
     pub(super) fn read(
