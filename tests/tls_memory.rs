@@ -1,7 +1,7 @@
 //! What a TLS session that is done with its handshake keeps on the heap: all of it is counted.
 //!
 //! A program of its own, because it counts in the allocator of the whole program. What aws-lc allocates is
-//! not seen by that; a session at rest has nothing of it, which the tests of `tls/records.rs` show.
+//! not seen by that; a session at rest has nothing of it, which the tests of `src/tls` show.
 
 mod support;
 

@@ -36,10 +36,11 @@ const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 const EXPANSION_BYTES_MAX_TLS13: usize = 256;
 const EXPANSION_BYTES_MAX_TLS12: usize = 2048;
 
-/// Warnings that are let pass, and updates of keys without any data between them: as in rustls, and
-/// BoringSSL before it.
+/// Warnings that are let pass, updates of keys without any data between them, and records of data without
+/// any, one after the other: as in rustls, and BoringSSL before it.
 const WARNINGS_MAX: u8 = 4;
 const UPDATES_MAX: u8 = 32;
+const EMPTY_MAX: u8 = 32;
 
 /// Reads and writes the records of one session. 300 bytes while it rests.
 pub(super) struct Records {
@@ -50,6 +51,7 @@ pub(super) struct Records {
     partial_bytes: u8,
     warnings_left: u8,
     updates_left: u8,
+    empty_left: u8,
     /// The peer has asked for an update of ours: it goes ahead of the next data.
     owes_update: bool,
     /// TLS 1.2: the peer has asked for another handshake, and been refused.
@@ -119,6 +121,7 @@ impl Records {
             partial_bytes: 0,
             warnings_left: WARNINGS_MAX,
             updates_left: UPDATES_MAX,
+            empty_left: EMPTY_MAX,
             owes_update: false,
             has_refused: false,
         }
@@ -192,10 +195,12 @@ impl Records {
         }
         let mut is_closed = false;
         match content_type {
+            APPLICATION_DATA if content.is_empty() => {
+                count_down(&mut self.empty_left, PeerMisbehaved::TooManyEmptyFragments)?;
+            }
             APPLICATION_DATA => {
-                if !content.is_empty() {
-                    self.updates_left = UPDATES_MAX;
-                }
+                self.updates_left = UPDATES_MAX;
+                self.empty_left = EMPTY_MAX;
                 plaintext.extend_from_slice(content);
             }
             ALERT => is_closed = self.handle_alert(content)?,
@@ -254,10 +259,10 @@ impl Records {
         if level == FATAL || !is_tolerable {
             return Err(told);
         }
-        let error = PeerMisbehaved::TooManyWarningAlertsReceived;
-        let left = self.warnings_left.checked_sub(1);
-        let excess = || Fault::new(AlertDescription::UnexpectedMessage, error);
-        self.warnings_left = left.ok_or_else(excess)?;
+        count_down(
+            &mut self.warnings_left,
+            PeerMisbehaved::TooManyWarningAlertsReceived,
+        )?;
         Ok(false)
     }
 
@@ -293,10 +298,10 @@ impl Records {
     /// RFC 8446 section 4.6.3. Our own update waits for data to go ahead of: many requests of a peer that
     /// is not talked to are answered by one.
     fn handle_key_update(&mut self, request: u8) -> Result<(), Fault> {
-        let error = PeerMisbehaved::TooManyKeyUpdateRequests;
-        let left = self.updates_left.checked_sub(1);
-        let excess = || Fault::new(AlertDescription::UnexpectedMessage, error);
-        self.updates_left = left.ok_or_else(excess)?;
+        count_down(
+            &mut self.updates_left,
+            PeerMisbehaved::TooManyKeyUpdateRequests,
+        )?;
         match request {
             0 => {}
             1 => self.owes_update = true,
@@ -367,6 +372,13 @@ impl Records {
         let content = [level, u8::from(description)];
         self.send.seal(ALERT, iter::once(&content[..]), out);
     }
+}
+
+/// One less of what there may be only so many of.
+fn count_down(left: &mut u8, excess: PeerMisbehaved) -> Result<(), Fault> {
+    let excess = || Fault::new(AlertDescription::UnexpectedMessage, excess);
+    *left = left.checked_sub(1).ok_or_else(excess)?;
+    Ok(())
 }
 
 /// What is left of some pieces.

@@ -173,7 +173,7 @@ impl Session {
     }
 
     /// For one that is quiet: gives back the memory of what the next record makes again (two ciphers,
-    /// about 1,200 bytes), at the price of making it, about a microsecond.
+    /// about 1,200 bytes), at the price of making it.
     pub fn rest(&mut self) {
         if let Phase::Traffic(records) = &mut self.phase {
             records.rest();

@@ -1,9 +1,9 @@
 //! Which sessions keep their ciphers between turns.
 //!
-//! A cipher is made of its key with the first record that needs it. Two of them take four times what is
-//! left of a session without, and to make them costs about a third of what a record costs besides. So
-//! they stay with a session that reads or writes in two turns within a second or two, and until it has
-//! been quiet as long; with any other they go at the end of the turn.
+//! A cipher is made of its key with the first record that needs it. Two of them take nearly four times
+//! what is left of a session without, and whoever speaks often should not pay for them each time. So they
+//! stay with a session that reads or writes in two turns within a second or two, until it has been quiet
+//! as long; with any other they go at the end of the turn.
 //!
 //! ```text
 //!            first use                 another use soon
@@ -13,7 +13,7 @@
 use crate::collections::BitSet;
 use crate::id::Slot;
 
-/// Sessions that one tick looks at, so that it stays short: a few milliseconds if all of them rest.
+/// Sessions that one tick looks at, so that it stays short.
 pub(super) const LOOKS_PER_TICK_MAX: usize = 16 * 1024;
 
 /// The sessions that are not resting.
@@ -63,8 +63,8 @@ impl Resting {
         }
     }
 
-    /// The turn is over: whoever is drowsy may rest now. Asks [`goes_to_rest`](Resting::goes_to_rest)
-    /// nothing; that is for the caller, since slots may have changed hands.
+    /// The turn is over: whoever is drowsy may rest now, if it still [goes to
+    /// rest](Resting::goes_to_rest), since slots may have changed hands.
     pub(super) fn drowsy(&mut self) -> Vec<Slot> {
         std::mem::take(&mut self.drowsy)
     }

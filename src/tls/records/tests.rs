@@ -238,6 +238,26 @@ fn alerts_of_the_peer_are_heard() {
 }
 
 #[test]
+fn empty_records_come_now_and_then_and_not_without_end() {
+    for (is_tls13, is_gcm) in Pair::all() {
+        let mut pair = Pair::new(is_tls13, is_gcm);
+        for _ in 0..3 {
+            for _ in 0..EMPTY_MAX {
+                let record = pair.say(APPLICATION_DATA, b"");
+                assert_eq!(pair.read(record), (Ok(vec![]), vec![]));
+            }
+            let record = pair.say(APPLICATION_DATA, b"x");
+            assert_eq!(pair.read(record).0.unwrap(), b"x");
+        }
+        let records: Vec<u8> = (0..=EMPTY_MAX)
+            .flat_map(|_| pair.say(APPLICATION_DATA, b""))
+            .collect();
+        let excess = PeerMisbehaved::TooManyEmptyFragments;
+        assert_eq!(pair.read(records).0, Err(excess.into()));
+    }
+}
+
+#[test]
 fn updates_of_keys_come_whole_or_in_pieces_and_are_answered_once() {
     for is_gcm in [true, false] {
         for cut in 1..=5 {
