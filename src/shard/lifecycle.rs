@@ -101,7 +101,8 @@ impl<A: App> Core<A> {
         };
         let unread = connection.unread().map_or(0, Unread::len);
         let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
-        let is_read = connection.marks.reading == Reading::On && connection.phase == Phase::Open;
+        let is_read = matches!(connection.marks.reading, Reading::On | Reading::Ending)
+            && connection.phase == Phase::Open;
         if is_stuck && is_read {
             connection.marks.reading = Reading::Paused;
             self.counters.read_pauses += 1;
@@ -144,7 +145,7 @@ impl<A: App> Core<A> {
             self.readable.push(slot);
         }
         let is_paused = match connection.marks.reading {
-            Reading::On => false,
+            Reading::On | Reading::Ending => false,
             Reading::Paused => connection.unread().is_none(),
             // What a closing peer sends is thrown away; its end is to be seen.
             Reading::Pressed => connection.phase != Phase::Open,
