@@ -9,6 +9,9 @@ use super::*;
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const HELLO: [u8; 6] = [CLIENT_HELLO, 0, 0, 2, 3, 3];
 
+/// Records, by the type of their content and the content.
+type Heard = Vec<(u8, Vec<u8>)>;
+
 /// Keys of AES-256-GCM or ChaCha20-Poly1305, made of `seed`.
 fn keys(is_tls13: bool, is_gcm: bool, seed: u8) -> Keys {
     let (key, iv) = (AeadKey::from([seed; 32]), Iv::from([seed + 1; 12]));
@@ -50,7 +53,7 @@ impl Pair {
     }
 
     /// What is read, or what is wrong; and what is answered, by type and content.
-    fn read(&mut self, mut bytes: Vec<u8>) -> (Result<Vec<u8>, Error>, Vec<(u8, Vec<u8>)>) {
+    fn read(&mut self, mut bytes: Vec<u8>) -> (Result<Vec<u8>, Error>, Heard) {
         let (mut plaintext, mut out) = (Vec::new(), Vec::new());
         let read = self.records.read(&mut bytes, &mut plaintext, &mut out);
         let heard = read
@@ -60,7 +63,7 @@ impl Pair {
         (heard, self.hear(&out))
     }
 
-    fn hear(&mut self, out: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    fn hear(&mut self, out: &[u8]) -> Heard {
         let (mut heard, mut rest) = (Vec::new(), out.to_vec());
         while !rest.is_empty() {
             let length = usize::from(u16::from_be_bytes([rest[3], rest[4]]));
