@@ -32,6 +32,7 @@ use crate::ring::{Batch, Ring, SEND_BYTES_MAX};
 use crate::security::{self, Event, Kind};
 use crate::shard::Sink;
 use crate::tls::{Passage, Passed, Refused, Session, SessionError};
+use resting::{LOOKS_PER_TICK_MAX, Resting, Use};
 
 /// Ciphertext that is sent before the turn's other sends, so that more finds room, bytes. About what
 /// stays in a core's own cache.
@@ -51,6 +52,7 @@ struct Transport {
     sealed: u32,
     /// What waits in the passage, as it is in `Transports::held`, bytes.
     held: u32,
+    last_use: Use,
     marks: Marks,
 }
 
@@ -107,6 +109,7 @@ pub(super) struct Transports {
     plaintext: Vec<u8>,
     /// What waits in all passages, bytes.
     held: u64,
+    resting: Resting,
     counts: Counts,
 }
 
@@ -144,7 +147,8 @@ impl Transports {
         self.table.is_empty()
     }
 
-    /// Bytes that connections take here, and what is kept for reuse. Without what rustls allocates.
+    /// Bytes that connections take here, and what is kept for reuse. Without what rustls allocates for a
+    /// handshake, and the ciphers of those that are not resting.
     pub(super) fn bytes(&self) -> u64 {
         let buffers = self.ciphertext.capacity() + self.plaintext.capacity();
         self.table.len() as u64 * Transport::BYTES + self.held + buffers as u64
@@ -209,11 +213,13 @@ impl Transports {
             passage,
             sealed: 0,
             held: 0,
+            last_use: Use::default(),
             marks,
         };
         self.members.insert(slot.0);
         let before = self.table.insert(slot, transport);
         debug_assert!(before.is_none(), "{slot:?} was not released");
+        self.note_use(slot);
         self.weigh(slot);
     }
 
@@ -223,6 +229,7 @@ impl Transports {
             return None;
         }
         self.members.remove(slot.0);
+        self.resting.forget(slot);
         let transport = self.table.remove(&slot);
         if let Some(Transport { passage, held, .. }) = &transport {
             self.held -= u64::from(*held);
@@ -277,6 +284,7 @@ impl Transports {
         let Some(transport) = self.table.get_mut(&slot) else {
             return Arrived::default();
         };
+        self.resting.note(slot, &mut transport.last_use);
         let was_handshaking = is_handshaking(&mut transport.passage);
         let Passed { peer } = match transport.passage.read(bytes, &mut plaintext) {
             Ok(passed) => passed,
@@ -404,6 +412,7 @@ impl Transports {
         };
         let mut records = Vec::new();
         let written = write(&mut transport.passage, &[&bytes], &mut records);
+        self.note_use(slot);
         self.weigh(slot);
         if written.is_err() || records.len() > SEND_BYTES_MAX {
             self.failed.push(slot);
@@ -444,6 +453,7 @@ impl Transports {
         };
         let start = self.ciphertext.len();
         transport.marks.waiting = false;
+        self.resting.note(slot, &mut transport.last_use);
         if write(&mut transport.passage, pieces, &mut self.ciphertext).is_err() {
             self.failed.push(slot);
         }
@@ -555,6 +565,37 @@ impl Transports {
         if self.ciphertext.capacity() > CIPHERTEXT_KEPT_BYTES {
             self.ciphertext = Vec::new();
         }
+        let drowsy = self.resting.drowsy();
+        for &slot in &drowsy {
+            self.rest(slot);
+        }
+        self.resting.recycle(drowsy);
+    }
+
+    /// To be called about once a second: sessions that have been quiet give back what they can do without.
+    pub(super) fn tick(&mut self) {
+        self.resting.tick();
+        for _ in 0..LOOKS_PER_TICK_MAX {
+            let Some(slot) = self.resting.next_awake() else {
+                return;
+            };
+            self.rest(slot);
+        }
+    }
+
+    fn note_use(&mut self, slot: Slot) {
+        if let Some(transport) = self.table.get_mut(&slot) {
+            self.resting.note(slot, &mut transport.last_use);
+        }
+    }
+
+    fn rest(&mut self, slot: Slot) {
+        if let Some(transport) = self.table.get_mut(&slot)
+            && self.resting.goes_to_rest(slot, &mut transport.last_use)
+            && let Some(session) = transport.passage.session()
+        {
+            session.rest();
+        }
     }
 }
 
@@ -593,5 +634,6 @@ impl<'bytes> Sink<'bytes> for Sealer<'_> {
     }
 }
 
+mod resting;
 #[cfg(test)]
 mod tests;

@@ -294,6 +294,7 @@ impl<A: App> Turns<A> {
             self.shard.lap(Part::Completions);
             self.shard.handle(self.now, Event::Tick, &mut self.driver);
             self.driver.ring.tick(self.now);
+            self.driver.transports.tick();
             self.note_driver();
             self.shard.lap(Part::Tick);
         }

@@ -72,7 +72,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             let _ = self.poll_records(context)?;
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            if read.is_pending() {
+                self.session.rest();
+            }
+            ready!(read)?;
             // Without a `close_notify`, too: HTTP tells by itself what is cut off.
             self.is_ended = buffer.filled().is_empty();
             let read = self.session.read(buffer.filled_mut(), &mut self.plaintext);

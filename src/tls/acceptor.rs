@@ -78,7 +78,7 @@ impl Acceptor {
 
     /// A session for a new connection, by the certificates of this moment.
     pub fn accept(&self) -> Session {
-        Session::new(self.config.load_full())
+        Session::new(&self.config.load())
     }
 }
 
@@ -112,6 +112,8 @@ fn configure(
     config.ticketer = Arc::clone(tickets);
     // Tickets are with the clients; a store here would be a lock between the shards.
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    // A session takes its keys over once the handshake is done.
+    config.enable_secret_extraction = true;
     Ok(config)
 }
 

@@ -15,9 +15,11 @@
 
 mod acceptor;
 mod certificates;
+mod keys;
 mod options;
 mod passage;
 mod proxy;
+mod records;
 mod session;
 mod validity;
 

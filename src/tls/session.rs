@@ -1,28 +1,23 @@
 //! One TLS session of the server's side: records in, plaintext out, and the other way round.
 //!
-//! rustls holds the protocol and the keys and no buffers (its *unbuffered* interface). What a session
-//! keeps between two calls is a record that has come in part, and records of ours that nobody has taken
-//! yet; mostly neither.
+//! The handshake is that of rustls, without buffers (its *unbuffered* interface). When it is done, all
+//! that rustls has kept for it goes, and the session is its keys and counters: see `records.rs`, and
+//! there why. Besides, a session keeps a record that has come in part, and records of ours that nobody
+//! has taken yet; mostly neither.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{HandshakeKind, ServerConfig};
+
+use super::keys::{HEADER_BYTES, Keys, TrafficSecrets};
+use super::records::{Read, Records};
 
 /// Most bytes of a client's handshake. A hello with a post-quantum key share and tickets takes 2 to
 /// 4 KiB, and we ask for no certificates. With it a client that sends no end of handshake is cut off.
 const HANDSHAKE_BYTES_MAX: u32 = 32 * 1024;
-/// Plaintext of one record, bytes. RFC 8446 section 5.1.
-const RECORD_BYTES: usize = 16 * 1024;
-/// What a record adds at most to its plaintext, bytes: header, explicit nonce (TLS 1.2), type (TLS 1.3)
-/// and tag. Should it ever be more, the buffer grows when rustls says so.
-const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
-/// Room for records that rustls puts in front: an update of keys, an alert.
-const PRELUDE_BYTES: usize = 256;
 
 /// Why a session ended without its `close_notify`.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +52,48 @@ impl SessionError {
 /// ```text
 ///   bytes ─► read ─► plaintext            pieces ─► write ─► records
 ///              └──► pending records ─────────────────┘  (handshake, alerts: they go first)
+///
+///   Handshake ──► Traffic ──► Failed
+///       └────────────────────────┘
 /// ```
 pub struct Session {
-    connection: UnbufferedServerConnection,
+    phase: Phase,
     /// The part of a record, or of a message of the handshake, that has come in; else without memory.
     incoming: Vec<u8>,
     /// Records of ours that wait to be taken; else without memory.
     outgoing: Vec<u8>,
-    /// Bytes that came in before the handshake was done.
-    handshake_bytes: u32,
+    is_resumed: bool,
     is_peer_closed: bool,
     is_closed: bool,
-    has_failed: bool,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all sessions are in traffic: a box around it would be one more for each"
+)]
+enum Phase {
+    Handshake(Box<Handshake>),
+    Traffic(Records),
+    /// There is nothing to be had of it any more.
+    Failed,
+}
+
+/// What there is until the handshake is done.
+struct Handshake {
+    connection: UnbufferedServerConnection,
+    secrets: Arc<TrafficSecrets>,
+    /// Bytes that have come in.
+    bytes: u32,
+    /// How many of those that rustls is not done with are whole records that it has seen: it has put down
+    /// where in them it is, and is never shown fewer.
+    whole: usize,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("is_handshaking", &self.is_handshaking())
+            .field("has_failed", &self.has_failed())
             .field("incoming", &self.incoming.len())
             .field("outgoing", &self.outgoing.len())
             .field("is_peer_closed", &self.is_peer_closed)
@@ -84,32 +103,42 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(config: Arc<ServerConfig>) -> Self {
-        let connection = UnbufferedServerConnection::new(config);
+    /// `config` must let secrets be extracted.
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        debug_assert!(config.enable_secret_extraction);
+        let secrets = Arc::new(TrafficSecrets::default());
+        // The log of keys is a session's own, so the configuration is: nearly all of it is shared still.
+        let mut config = config.clone();
+        config.key_log = Arc::clone(&secrets) as _;
+        let connection = UnbufferedServerConnection::new(Arc::new(config));
         Self {
-            connection: connection.expect("only a fragment size is refused, and none is set"),
+            phase: Phase::Handshake(Box::new(Handshake {
+                connection: connection.expect("only a fragment size is refused, and none is set"),
+                secrets,
+                bytes: 0,
+                whole: 0,
+            })),
             incoming: Vec::new(),
             outgoing: Vec::new(),
-            handshake_bytes: 0,
+            is_resumed: false,
             is_peer_closed: false,
             is_closed: false,
-            has_failed: false,
         }
     }
 
-    /// Whether the handshake is not done yet.
+    /// Whether the handshake is not done yet, and has not failed.
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        matches!(self.phase, Phase::Handshake(_))
     }
 
     /// Whether [`read`](Session::read) has told an error: there is nothing to be had of it any more.
     pub fn has_failed(&self) -> bool {
-        self.has_failed
+        matches!(self.phase, Phase::Failed)
     }
 
     /// Whether a ticket has made the handshake shorter. `false` before it is done.
     pub fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.is_resumed
     }
 
     /// What waits in it, either way, bytes.
@@ -143,6 +172,14 @@ impl Session {
         self.incoming.extend_from_slice(bytes);
     }
 
+    /// For one that is quiet: gives back the memory of what the next record makes again (two ciphers,
+    /// about 1,200 bytes), at the price of making it.
+    pub fn rest(&mut self) {
+        if let Phase::Traffic(records) = &mut self.phase {
+            records.rest();
+        }
+    }
+
     /// Takes in bytes from the socket, cut anyhow, and adds what they say to `plaintext`.
     ///
     /// After the peer's `close_notify` bytes are thrown away, as RFC 8446 section 6.1 has it; after ours
@@ -152,172 +189,215 @@ impl Session {
     /// Errors: the session has failed, and its alert waits to be sent; nothing of `plaintext` that was
     /// added here should be used. `SessionError::NotTls` leaves no alert.
     pub fn read(&mut self, bytes: &mut [u8], plaintext: &mut Vec<u8>) -> Result<(), SessionError> {
-        if self.is_peer_closed || self.is_closed || self.has_failed {
+        if self.is_peer_closed || self.is_closed || self.has_failed() {
             return Ok(());
         }
-        let was_handshaking = self.is_handshaking();
-        if was_handshaking {
-            let first = self.incoming.first().or(bytes.first());
-            if self.handshake_bytes == 0 && first.is_some_and(u8::is_ascii_alphabetic) {
-                self.has_failed = true;
-                return Err(SessionError::NotTls);
+        let mut read = self.admit(bytes);
+        if read.is_ok() {
+            // Bytes that continue nothing are decrypted where they are.
+            let used;
+            if self.incoming.is_empty() {
+                (used, read) = self.process(bytes, plaintext);
+                self.incoming = bytes[used..].to_vec();
+            } else {
+                let mut incoming = std::mem::take(&mut self.incoming);
+                incoming.extend_from_slice(bytes);
+                (used, read) = self.process(&mut incoming, plaintext);
+                incoming.drain(..used);
+                if !incoming.is_empty() {
+                    self.incoming = incoming;
+                }
             }
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.handshake_bytes = self.handshake_bytes.saturating_add(length);
         }
-        // Bytes that continue nothing are decrypted where they are.
-        let read = if self.incoming.is_empty() {
-            let (used, read) = self.process(bytes, plaintext);
-            self.incoming = bytes[used..].to_vec();
-            read
-        } else {
-            let mut incoming = std::mem::take(&mut self.incoming);
-            incoming.extend_from_slice(bytes);
-            let (used, read) = self.process(&mut incoming, plaintext);
-            incoming.drain(..used);
-            if !incoming.is_empty() {
-                self.incoming = incoming;
-            }
-            read
-        };
-        if self.is_peer_closed {
+        if read.is_ok()
+            && let Phase::Handshake(handshake) = &self.phase
+            && handshake.bytes > HANDSHAKE_BYTES_MAX
+        {
+            read = Err(SessionError::HandshakeTooLong);
+        }
+        if read.is_err() {
+            self.phase = Phase::Failed;
+        }
+        if self.is_peer_closed || self.has_failed() {
             self.incoming = Vec::new();
         }
-        read?;
-        if self.is_handshaking() && self.handshake_bytes > HANDSHAKE_BYTES_MAX {
-            self.has_failed = true;
-            return Err(SessionError::HandshakeTooLong);
+        read
+    }
+
+    /// Counts the bytes of a handshake; refuses what is none from its first byte.
+    fn admit(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        let first = self.incoming.first().or(bytes.first());
+        if handshake.bytes == 0 && first.is_some_and(u8::is_ascii_alphabetic) {
+            return Err(SessionError::NotTls);
         }
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        handshake.bytes = handshake.bytes.saturating_add(length);
         Ok(())
     }
 
-    /// Lets rustls have `bytes` until it wants more; returns how many are done with.
+    /// Reads what is whole of `bytes`; returns how many are done with.
     fn process(
         &mut self,
         bytes: &mut [u8],
         plaintext: &mut Vec<u8>,
     ) -> (usize, Result<(), SessionError>) {
         let mut used = 0;
-        loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.connection.process_tls_records(&mut bytes[used..]);
-            let mut is_over = false;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        match record {
-                            Ok(record) => {
-                                discard += record.discard;
-                                plaintext.extend_from_slice(record.payload);
-                            }
-                            Err(error) => return (used, Err(SessionError::Protocol(error))),
-                        }
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.outgoing),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.is_peer_closed = true,
-                // Early data is not allowed by our tickets, and what else there may be some day is
-                // nothing that we have asked for: like `BlockedHandshake` and `WriteTraffic` it means
-                // that nothing more is to be had of these bytes.
-                Ok(_) => is_over = true,
-                Err(error) => {
-                    self.has_failed = true;
-                    self.take_alert(&mut bytes[used..]);
-                    return (used, Err(SessionError::Protocol(error)));
-                }
-            }
-            used += discard;
-            if is_over {
-                return (used, Ok(()));
-            }
-        }
-    }
-
-    /// After an error: rustls has an alert ready, and gives it out before it looks at anything.
-    fn take_alert(&mut self, bytes: &mut [u8]) {
-        while self.connection.wants_write() {
-            let status = self.connection.process_tls_records(bytes);
-            let Ok(ConnectionState::EncodeTlsData(data)) = status.state else {
-                return;
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            let shaken;
+            (used, shaken) = handshake.process(bytes, &mut self.outgoing);
+            let is_done = match shaken {
+                Ok(is_done) => is_done,
+                Err(error) => return (used, Err(SessionError::Protocol(error))),
             };
-            encode(data, &mut self.outgoing);
+            if is_done && let Err(error) = self.begin_traffic() {
+                return (used, Err(SessionError::Protocol(error)));
+            }
         }
+        if let Phase::Traffic(records) = &mut self.phase {
+            let read = records.read(&mut bytes[used..], plaintext, &mut self.outgoing);
+            let Read {
+                used: more,
+                is_closed,
+            } = read;
+            used += more;
+            match is_closed {
+                Ok(is_closed) => self.is_peer_closed = is_closed,
+                Err(fault) => return (used, Err(SessionError::Protocol(fault.error))),
+            }
+        }
+        (used, Ok(()))
     }
 
-    /// Adds the records that wait, and then `pieces`, one after the other, as records, to `out`.
+    /// The handshake is done: keeps the keys, and nothing else of it.
+    fn begin_traffic(&mut self) -> Result<(), rustls::Error> {
+        let Phase::Handshake(handshake) = std::mem::replace(&mut self.phase, Phase::Failed) else {
+            return Ok(());
+        };
+        let Handshake {
+            connection,
+            secrets,
+            ..
+        } = *handshake;
+        self.is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let (extracted, _) = connection.dangerous_into_kernel_connection()?;
+        let (received, receive) = &extracted.rx;
+        let (sent, send) = &extracted.tx;
+        let keys = Keys::new(*received, receive, secrets.client()).zip(Keys::new(
+            *sent,
+            send,
+            secrets.server(),
+        ));
+        let unknown = || rustls::Error::General("a cipher without records here".to_owned());
+        let (receive, send) = keys.ok_or_else(unknown)?;
+        self.phase = Phase::Traffic(Records::new(receive, send));
+        Ok(())
+    }
+
+    /// Adds the records that wait, and then `pieces`, one after the other, as records, to `out`. Short
+    /// pieces share a record.
     ///
-    /// Plaintext is encrypted from where it lies; only several short pieces are first put together, so
-    /// that they share one record.
-    ///
-    /// Errors: `NotReady`, `Exhausted`, or what [`read`](Session::read) has told before.
+    /// Errors: `NotReady`, or `Exhausted`.
     pub fn write(&mut self, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        self.with_traffic(out, |traffic, out| {
-            let mut rest = pieces;
-            while let Some((first, others)) = rest.split_first() {
-                let mut bytes = first.len();
-                let fits = |piece: &&&[u8]| {
-                    bytes += piece.len();
-                    bytes <= RECORD_BYTES
-                };
-                let together = 1 + others.iter().take_while(fits).count();
-                let (group, after) = rest.split_at(together);
-                match group {
-                    [piece] => seal(traffic, piece, out)?,
-                    pieces => seal_together(traffic, pieces, out)?,
-                }
-                rest = after;
-            }
-            Ok(())
-        })
+        if self.has_pending() {
+            self.take_pending(out);
+        }
+        match &mut self.phase {
+            Phase::Traffic(records) if !self.is_closed => match records.write(pieces, out) {
+                true => Ok(()),
+                false => Err(SessionError::Exhausted),
+            },
+            _ => Err(SessionError::NotReady),
+        }
     }
 
     /// Adds the records that wait, and a `close_notify` unless there was one, to `out`: the last that is
     /// sent. A session whose handshake is not done, or that has failed, has nothing to say.
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
-        if self.is_closed || self.has_failed || self.is_handshaking() {
-            return self.take_pending(out);
-        }
-        self.is_closed = true;
-        // An error says that the session is beyond a farewell.
-        let _ = self.with_traffic(out, |traffic, out| {
-            let at = out.len();
-            out.resize(at + PRELUDE_BYTES, 0);
-            let length = traffic.queue_close_notify(&mut out[at..]);
-            out.truncate(at + *length.as_ref().unwrap_or(&0));
-            length.map(|_| ())
-        });
-    }
-
-    fn with_traffic(
-        &mut self,
-        out: &mut Vec<u8>,
-        work: impl FnOnce(
-            &mut WriteTraffic<'_, ServerConnectionData>,
-            &mut Vec<u8>,
-        ) -> Result<(), EncryptError>,
-    ) -> Result<(), SessionError> {
         if self.has_pending() {
             self.take_pending(out);
         }
-        if self.has_failed {
-            return Err(SessionError::NotReady);
-        }
-        loop {
-            let UnbufferedStatus { discard, state } =
-                self.connection.process_tls_records(&mut self.incoming);
-            match state.map_err(SessionError::Protocol)? {
-                ConnectionState::EncodeTlsData(data) => encode(data, out),
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    debug_assert_eq!(discard, 0, "`read` leaves only what is not whole");
-                    return work(&mut traffic, out).map_err(|_| SessionError::Exhausted);
-                }
-                _ => return Err(SessionError::NotReady),
-            }
-            self.incoming.drain(..discard);
+        if let Phase::Traffic(records) = &mut self.phase
+            && !std::mem::replace(&mut self.is_closed, true)
+        {
+            records.close_notify(out);
         }
     }
+}
+
+impl Handshake {
+    /// Lets rustls have `bytes` until it wants more, or the handshake is done; returns how many are done
+    /// with, and whether it is done.
+    ///
+    /// It is shown one record more at a time, so that it never sees what comes after the handshake.
+    fn process(
+        &mut self,
+        bytes: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<bool, rustls::Error>) {
+        let mut used = 0;
+        let mut whole = self.whole;
+        while whole < bytes.len() {
+            let end = record_end(bytes, whole);
+            let shown = end.unwrap_or(bytes.len());
+            loop {
+                let status = self.connection.process_tls_records(&mut bytes[used..shown]);
+                let UnbufferedStatus { discard, state } = status;
+                let wants_more = match state {
+                    Ok(ConnectionState::EncodeTlsData(data)) => {
+                        encode(data, outgoing);
+                        false
+                    }
+                    Ok(ConnectionState::TransmitTlsData(data)) => {
+                        data.done();
+                        false
+                    }
+                    // `BlockedHandshake` and `WriteTraffic`. Others come after a handshake, or with early
+                    // data, which our tickets do not allow.
+                    Ok(_) => true,
+                    Err(error) => {
+                        self.take_alert(&mut bytes[used..shown], outgoing);
+                        return (used, Err(error));
+                    }
+                };
+                used += discard;
+                let connection = &self.connection;
+                if !connection.is_handshaking() && !connection.wants_write() {
+                    return (used, Ok(true));
+                }
+                if wants_more {
+                    break;
+                }
+            }
+            match end {
+                Some(end) => whole = end,
+                None => break,
+            }
+        }
+        self.whole = whole.saturating_sub(used);
+        (used, Ok(false))
+    }
+
+    /// After an error: rustls has an alert ready, and gives it out before it looks at anything.
+    fn take_alert(&mut self, bytes: &mut [u8], outgoing: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(bytes);
+            let Ok(ConnectionState::EncodeTlsData(data)) = status.state else {
+                return;
+            };
+            encode(data, outgoing);
+        }
+    }
+}
+
+/// Where the record that begins at `start` ends. `None`: it is not whole.
+fn record_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let header = bytes[start..].first_chunk::<HEADER_BYTES>()?;
+    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    let end = start + HEADER_BYTES + length;
+    (end <= bytes.len()).then_some(end)
 }
 
 /// Adds a record that rustls has made to `out`.
@@ -329,55 +409,6 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) 
     }
 }
 
-/// Encrypts `plaintext` to the end of `out`, in as many records as it takes.
-fn seal(
-    traffic: &mut WriteTraffic<'_, ServerConnectionData>,
-    plaintext: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), EncryptError> {
-    let at = out.len();
-    let records = plaintext.len().div_ceil(RECORD_BYTES);
-    let mut room = plaintext.len() + records * RECORD_OVERHEAD_BYTES;
-    loop {
-        out.resize(at + room, 0);
-        match traffic.encrypt(plaintext, &mut out[at..]) {
-            Ok(length) => {
-                out.truncate(at + length);
-                return Ok(());
-            }
-            Err(EncryptError::InsufficientSize(size)) => room = size.required_size,
-            Err(error) => {
-                out.truncate(at);
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Encrypts several pieces as one record. They are put together behind the place where the record goes,
-/// so that no other buffer is needed.
-fn seal_together(
-    traffic: &mut WriteTraffic<'_, ServerConnectionData>,
-    pieces: &[&[u8]],
-    out: &mut Vec<u8>,
-) -> Result<(), EncryptError> {
-    let at = out.len();
-    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut room = bytes + RECORD_OVERHEAD_BYTES;
-    loop {
-        out.resize(at + room, 0);
-        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
-        let (records, plaintext) = out.split_at_mut(at + room);
-        let sealed = traffic.encrypt(plaintext, &mut records[at..]);
-        out.truncate(at + *sealed.as_ref().unwrap_or(&0));
-        match sealed {
-            Ok(_) => return Ok(()),
-            Err(EncryptError::InsufficientSize(size)) => room = size.required_size,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 #[cfg(test)]
 impl Session {
     pub(super) fn outgoing_len(&self) -> usize {
@@ -386,5 +417,12 @@ impl Session {
 
     pub(super) fn buffer_bytes(&self) -> usize {
         self.incoming.capacity() + self.outgoing.capacity()
+    }
+
+    pub(super) fn records(&mut self) -> &mut Records {
+        match &mut self.phase {
+            Phase::Traffic(records) => records,
+            _ => panic!("the handshake is not done"),
+        }
     }
 }

@@ -64,12 +64,20 @@ pub(crate) fn client_config(
     roots: &[&Path],
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> ClientConfig {
+    client_config_with(aws_lc_rs::default_provider(), roots, versions)
+}
+
+fn client_config_with(
+    provider: rustls::crypto::CryptoProvider,
+    roots: &[&Path],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let mut store = RootCertStore::empty();
     for root in roots {
         let certificate = rustls::pki_types::CertificateDer::from_pem_file(root).unwrap();
         store.add(certificate).unwrap();
     }
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(store)
@@ -441,9 +449,120 @@ fn an_idle_session_keeps_no_buffers() {
         assert_eq!(pair.session.buffer_bytes(), 0);
     }
     println!(
-        "{:5}  a session, without what rustls allocates",
+        "{:5}  a session, which is all of it while it rests",
         size_of::<Session>()
     );
     println!("{:5}  a passage", size_of::<Passage>());
-    assert!(size_of::<Passage>() <= 1536);
+    assert!(size_of::<Passage>() <= 336);
+}
+
+/// The ciphers of both versions for a certificate with an ECDSA key.
+fn ciphers() -> Vec<rustls::SupportedCipherSuite> {
+    let is_for_it =
+        |suite: &rustls::SupportedCipherSuite| !format!("{:?}", suite.suite()).contains("RSA");
+    let all = aws_lc_rs::ALL_CIPHER_SUITES.iter().copied();
+    all.filter(is_for_it).collect()
+}
+
+#[test]
+fn every_cipher_goes_on_after_rest_and_updates_of_keys_and_comes_back() {
+    let folder = Folder::new();
+    let files = folder.certificate("a", &["a.test"]);
+    let acceptor = acceptor(std::slice::from_ref(&files));
+    assert_eq!(ciphers().len(), 6);
+    for suite in ciphers() {
+        let is_tls13 = suite.tls13().is_some();
+        let provider = rustls::crypto::CryptoProvider {
+            cipher_suites: vec![suite],
+            ..aws_lc_rs::default_provider()
+        };
+        let versions = [VERSIONS[usize::from(is_tls13)]];
+        let config = Arc::new(client_config_with(provider, &[&files.chain], &versions));
+        for is_resumed in [false, true] {
+            let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), 900);
+            pair.settle().unwrap();
+            assert_eq!(pair.session.is_resumed(), is_resumed, "{suite:?}");
+            for round in 0..6_u8 {
+                if round % 2 == 0 {
+                    pair.session.rest();
+                    assert!(pair.session.records().is_resting());
+                }
+                if is_tls13 && round % 3 == 1 {
+                    pair.client.refresh_traffic_keys().unwrap();
+                }
+                pair.client.writer().write_all(&[round; 3000]).unwrap();
+                pair.settle().unwrap();
+                assert_eq!(pair.plaintext, [round; 3000]);
+                pair.plaintext.clear();
+                assert_eq!(
+                    pair.say(&[b"round ", &[round]]).0,
+                    [&b"round "[..], &[round]].concat()
+                );
+            }
+            assert!(!pair.session.records().is_resting());
+        }
+    }
+}
+
+#[test]
+fn what_comes_with_the_end_of_the_handshake_is_read_as_well() {
+    let folder = Folder::new();
+    let files = folder.certificate("a", &["a.test"]);
+    let acceptor = acceptor(std::slice::from_ref(&files));
+    for version in VERSIONS {
+        let config = Arc::new(client_config(&[&files.chain], &[version]));
+        for cut in [1, 100, usize::MAX] {
+            // The last flight of the client, data, an update of keys if there is any, and a farewell.
+            let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), cut);
+            while pair.client.is_handshaking() {
+                let (mut up, mut down) = (Vec::new(), Vec::new());
+                pair.client.write_tls(&mut up).unwrap();
+                pair.session.read(&mut up, &mut pair.plaintext).unwrap();
+                pair.session.take_pending(&mut down);
+                pair.hear(&down);
+            }
+            pair.client.writer().write_all(b"with it").unwrap();
+            // TLS 1.2 has none.
+            let _ = pair.client.refresh_traffic_keys();
+            pair.client.writer().write_all(b" and after").unwrap();
+            pair.client.send_close_notify();
+            pair.settle().unwrap();
+            assert_eq!(pair.plaintext, b"with it and after");
+            assert!(pair.session.is_peer_closed());
+            assert_eq!(pair.say(&[b"heard"]).0, b"heard");
+        }
+    }
+}
+
+#[test]
+fn records_that_are_bent_after_the_handshake_get_an_alert_and_then_nothing() {
+    let folder = Folder::new();
+    let files = folder.certificate("a", &["a.test"]);
+    let acceptor = acceptor(std::slice::from_ref(&files));
+    for version in VERSIONS {
+        let config = Arc::new(client_config(&[&files.chain], &[version]));
+        let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), 4096);
+        pair.settle().unwrap();
+        pair.client.writer().write_all(b"data").unwrap();
+        let mut record = Vec::new();
+        pair.client.write_tls(&mut record).unwrap();
+        *record.last_mut().unwrap() ^= 1;
+        let refused = pair.session.read(&mut record, &mut pair.plaintext);
+        assert!(matches!(
+            refused,
+            Err(SessionError::Protocol(rustls::Error::DecryptError))
+        ));
+        assert!(pair.session.has_failed() && pair.plaintext.is_empty());
+        let mut alert = Vec::new();
+        pair.session.close_notify(&mut alert);
+        pair.client.read_tls(&mut &alert[..]).unwrap();
+        let told = pair.client.process_new_packets().unwrap_err();
+        assert_eq!(
+            told,
+            rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac)
+        );
+        let mut nothing = Vec::new();
+        pair.session.close_notify(&mut nothing);
+        assert!(nothing.is_empty() && pair.session.write(&[b"x"], &mut nothing).is_err());
+    }
 }

@@ -424,6 +424,37 @@ def test_renegotiation_is_refused(server):
     server.chat("ann").lives()
 
 
+@pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
+def test_openssl_updates_its_keys_and_ours(server, suite):
+    client = subprocess.Popen(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{server.tls_port}", "-tls1_3", "-ciphersuites", suite, "-msg",
+         "-CAfile", server.authority.root, "-servername", DEFAULT],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+    told = ""
+
+    def until(words, count):
+        nonlocal told
+        deadline = time.monotonic() + SOON
+        while told.count(words) < count:
+            assert select.select([client.stdout], [], [], deadline - time.monotonic())[0], told
+            assert (heard := client.stdout.read(65536)), told
+            told += heard.decode()
+
+    with client:
+        until("read R BLOCK", 1)
+        # `K` asks for an update of ours as well, `k` does not.
+        for number, command in enumerate(["K", "k", "K", "K", "k"], 1):
+            client.stdin.write(f"{command}\n".encode())
+            until("KEYUPDATE", number)
+            client.stdin.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            until("HTTP/1.1 200", number)
+        client.stdin.close()
+        until("DONE", 1)
+    assert len(re.findall(">>> .*KeyUpdate", told)) == 5, told
+    assert len(re.findall("<<< .*KeyUpdate", told)) == 3, told
+    server.chat("ann").lives()
+
+
 def test_early_data_is_not_taken(server, tmp_path):
     """What comes before the handshake is done could be said once more by anybody."""
     ticket, early = tmp_path / "ticket", tmp_path / "early"
@@ -481,7 +512,7 @@ def test_handshakes_are_counted_by_what_became_of_them(tmp_path):
         comes_to("campanile_tls_handshakes_total", 23)
         deadline = time.monotonic() + SOON
         shards = range(os.cpu_count())
-        while sum(counted(f'campanile_memory_bytes{{shard="{n}",kind="tls"}}') for n in shards) < 20 * 1000:
+        while sum(counted(f'campanile_memory_bytes{{shard="{n}",kind="tls"}}') for n in shards) < 20 * 300:
             assert time.monotonic() < deadline
         for person in people:
             person.lives()

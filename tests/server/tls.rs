@@ -150,6 +150,26 @@ fn echoes_of_all_sizes_come_back_whole() {
 }
 
 #[test]
+fn keys_are_updated_between_messages_and_not_without_end() {
+    let authority = Authority::new();
+    let site = site(1, &authority);
+    let config = Arc::new(authority.client_config(&[&version::TLS13]));
+    let stream = secure(site.address, &config, "localhost");
+    let mut client = Client::over(stream, "wss://localhost/?user=ann");
+    for _ in 0..100 {
+        client.stream().conn.refresh_traffic_keys().unwrap();
+        assert_eq!(client.ask("/user"), "ann");
+    }
+    // With no word between them they are too many at some time: an alert, or a reset that overtakes it.
+    let stream = client.stream();
+    for _ in 0..1000 {
+        stream.conn.refresh_traffic_keys().unwrap();
+    }
+    while stream.conn.complete_io(&mut stream.sock).is_ok() {}
+    site.wait_until_empty();
+}
+
+#[test]
 fn records_may_be_cut_anywhere() {
     let authority = Authority::new();
     let site = site(1, &authority);

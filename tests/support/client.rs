@@ -54,6 +54,11 @@ impl<S: Read + Write> Client<S> {
         Self { socket, response }
     }
 
+    /// What it reads from and writes to.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        self.socket.get_mut()
+    }
+
     pub(crate) fn say(&mut self, text: &str) {
         self.send(Message::text(text));
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use campanile::server::Listen;
 use campanile::tls::{Acceptor, CertificateFiles, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version,
@@ -82,9 +83,17 @@ impl Authority {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> ClientConfig {
+        self.client_config_with(rustls::crypto::aws_lc_rs::default_provider(), versions)
+    }
+
+    /// The same, with the ciphers of this provider.
+    pub(crate) fn client_config_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority");
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
         ClientConfig::builder_with_provider(provider.into())
             .with_protocol_versions(versions)
             .expect("versions that the provider has")
