@@ -3,7 +3,6 @@
 use super::Room;
 use super::delivery::Marks;
 use super::room::RoomState;
-use super::storage::RETRY_AFTER_MS;
 use crate::id::UserId;
 use crate::realtime::mail::{Asker, Letter, Mail};
 use crate::realtime::outlet::Outlet;
@@ -54,14 +53,20 @@ impl RoomState {
         // What the store does not know yet it is told before it is asked.
         self.store_marks(outlet, room);
         let (room, asker) = (room.clone(), asker.clone());
-        outlet.context.spawn(async move {
+        let (who, refusal) = (asker.clone(), Err(Rejection::busy()));
+        let work = async move {
             let status = status_in_store(&store, &room, message, named_max).await;
             let answer = status.and_then(|status| {
                 status.check(&asker, is_master)?;
                 Ok(status.to_json(&room))
             });
             Mail(Letter::Answered { asker, answer })
-        });
+        };
+        let refused = move || {
+            let (asker, answer) = (who, refusal);
+            Mail(Letter::Answered { asker, answer })
+        };
+        outlet.context.spawn(work, refused);
         Ok(())
     }
 
@@ -95,14 +100,11 @@ async fn status_in_store(
     named_max: usize,
 ) -> Result<MessageStatus, Rejection> {
     let named_max = u32::try_from(named_max).unwrap_or(u32::MAX);
-    let unavailable = || Rejection::Unavailable {
-        retry_after_ms: RETRY_AFTER_MS,
-    };
     let asked = store.status(room.name(), message.as_u128(), named_max);
-    let found = asked.map_err(|_| unavailable())?.await;
+    let found = asked.map_err(|_| Rejection::busy())?.await;
     let found = found.map_err(|error| {
         tracing::warn!(%room, %error, "the status of a message cannot be read");
-        unavailable()
+        Rejection::busy()
     })?;
     let stored = found.ok_or(Rejection::NotFound)?;
     Ok(MessageStatus::from_stored(message, stored))
