@@ -124,7 +124,8 @@ impl Jwks {
     /// Errors: [`AuthError::Unavailable`], too many wait, or that fetch failed.
     pub(super) fn await_key(&self, now_s: u64) -> Result<Option<Waiting>, AuthError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_recent = |began_s: u64| now_s < began_s.saturating_add(RETRY_S);
+        // Also where the clock was put back: what lies ahead is long ago.
+        let is_recent = |began_s: u64| now_s.abs_diff(began_s) < RETRY_S;
         if let Some((began_s, fetching)) = &*last
             && let Some(done) = fetching.peek()
             && is_recent(*began_s)

@@ -345,3 +345,57 @@ pub(super) fn rejection(error: AuthError) -> Rejection {
         _ => Rejection::Unauthorized,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::auth::{
+        AuthOptions, Authenticator, Gate, GateOptions, KeyOptions, Material, Revocation,
+    };
+    use crate::testing::TestServer;
+
+    const SECRET: &[u8] = b"a secret of 32 bytes for tests..";
+
+    /// A connection is let in on the shard that accepts it, and watched on the one where it is at home. One
+    /// that was on its way when its token was revoked came there after all had been looked at.
+    #[test]
+    fn who_was_revoked_on_the_way_home_is_closed() {
+        let mut options = AuthOptions::default();
+        options.token.keys = vec![KeyOptions {
+            id: None,
+            algorithms: Vec::new(),
+            material: Material::Secret(SECRET.into()),
+        }];
+        let authenticator = Authenticator::new(options, None).unwrap();
+        let gate = Arc::new(Gate::new(authenticator, &GateOptions::default()).unwrap());
+        let of_shards = Arc::clone(&gate);
+        let server = TestServer::builder()
+            .unix_ms(0)
+            .adapt(move |app| app.with_gate(Arc::clone(&of_shards)))
+            .start();
+        let claims = json!({"sub": "ann", "exp": 100_000, "jti": "7"});
+        let signer = jsonwebtoken::EncodingKey::from_secret(SECRET);
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &signer);
+        let field = format!("Bearer {}", token.unwrap());
+        let ann = server.connect_to("/ws", &[("authorization", &field)]);
+        let ann = ann.unwrap();
+        let epoch = {
+            let authenticator = gate.authenticator();
+            authenticator.revoke(Revocation::Token { id: "7".into() }, 0);
+            authenticator.revocation_epoch()
+        };
+        server.ask(server.home("ann"), move |app, context| {
+            let watch = &mut app.state.desk.watch;
+            // The shard has looked; then the connection comes.
+            watch.epoch = epoch;
+            let connection = watch.due.peek().unwrap().0.1;
+            app.state.watch(&mut context.socket(connection).unwrap());
+        });
+        server.advance(Duration::from_secs(2));
+        assert_eq!(ann.closed().unwrap().0, 4401);
+    }
+}

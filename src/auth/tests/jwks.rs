@@ -202,6 +202,17 @@ fn all_who_wait_share_one_fetch_and_only_so_many_do() {
     assert_eq!(fake.count(), 1);
 }
 
+/// A fetch that had failed by a clock that was ahead kept all others away until the clock was there again.
+#[test]
+fn a_clock_that_is_put_back_keeps_no_fetch_away() {
+    let pair = ec(Algorithm::ES256);
+    let fake = Fake::new([Err(FetchError::Timeout), set(&[jwk(&pair, "k")])]);
+    let auth = fetching(&fake);
+    let token = pair.sign(Some("k"), &with(json!({"iat": NOW - 7200})));
+    assert_eq!(at(&auth, &token, NOW), Err(AuthError::Unavailable));
+    assert_eq!(at(&auth, &token, NOW - 3600), Ok(()));
+}
+
 /// Whoever asks over HTTP and goes away takes the wait for its fetch along: nobody moves that on any more.
 /// The refresh at the interval waited for the remains, found them out of time, and the keys stayed old.
 #[test]

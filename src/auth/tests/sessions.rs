@@ -133,6 +133,16 @@ fn an_answer_holds_for_a_moment_and_a_refusal_does_not() {
     assert_eq!((fake.count(), auth.stats().sessions), (4, 3));
 }
 
+/// The answer held until the clock was there again, however often the session ended meanwhile.
+#[test]
+fn an_answer_holds_no_longer_where_the_clock_is_put_back() {
+    let fake = Fake::new([session("ann"), answer(401, "")]);
+    let auth = asking(Mode::Required, &fake);
+    assert!(settle(identify(&auth, COOKIE, NOW)).is_ok());
+    let ended = settle(identify(&auth, COOKIE, NOW - 3600));
+    assert_eq!(ended, Err(AuthError::SessionRefused));
+}
+
 #[test]
 fn an_open_session_is_asked_about_again() {
     let fake = Fake::new([session("ann"), session("ann"), answer(200, "null")]);
