@@ -334,6 +334,35 @@ fn a_repeat_gets_the_first_answer_over_a_restart_and_before_the_commit() {
     server.end();
 }
 
+// The page was never begun, and nobody said so: whoever had asked waited for ever.
+#[test]
+fn who_asks_the_store_while_the_service_thread_has_no_room_is_told() {
+    let mut lives = Lives::new(kept());
+    let server = lives.start(2);
+    let ann = v1(&server, "ann");
+    subscribe(&ann, "kept");
+    publish(&ann, "kept", json!("one"));
+    server.refuse_spawned_work(true);
+    let unknown = "01936f2a-7c41-7b52-9d0e-5f1c2a3b4d5e";
+    for (method, params) in [
+        ("room.list", json!({})),
+        (
+            "room.history",
+            json!({"room_id": "kept", "before": unknown}),
+        ),
+    ] {
+        ann.send(
+            json!({"type": "rpc", "id": method, "data": {"method": method, "params": params}}),
+        );
+        let refused = ann.expect("error");
+        assert_eq!(refused["id"], method);
+        assert_eq!(refused["data"]["code"], "unavailable");
+        assert_eq!(refused["data"]["retry_after_ms"], 1000);
+    }
+    server.refuse_spawned_work(false);
+    server.end();
+}
+
 #[test]
 fn a_busy_store_refuses_and_loses_nothing_it_has_taken() {
     let mut lives = Lives::new(kept());
