@@ -1,5 +1,5 @@
-//! The store of persistent rooms, pairings and revocations: SQLite behind one thread, a bounded queue before it, and
-//! a reply for each request once it is committed.
+//! The store of persistent rooms, pairings and revocations: SQLite behind one thread, a bounded queue before it,
+//! and a reply for each request once it is committed.
 //!
 //! ```text
 //!  shards ──► queue: at most so many requests and bytes, else StoreBusy
