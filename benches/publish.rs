@@ -77,6 +77,8 @@ impl Outbox<Publisher> for Driver {
 
     fn pause_reading(&mut self, _: Slot) {}
 
+    fn watch_end(&mut self, _: Slot) {}
+
     fn resume_reading(&mut self, _: Slot) {}
 
     fn send_owned(&mut self, _: Slot, _: Vec<u8>) {

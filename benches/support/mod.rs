@@ -93,6 +93,7 @@ impl<A: App> Outbox<A> for Driver<A> {
 
     fn pause_reading(&mut self, _: Slot) {}
 
+    fn watch_end(&mut self, _: Slot) {}
     fn resume_reading(&mut self, _: Slot) {}
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {

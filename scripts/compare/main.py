@@ -13,7 +13,7 @@ import measure
 import plots
 import report
 from results import Results
-from servers import CAMPANILE, ROOT, SERVERS, TARGET, Server, Unavailable
+from servers import CAMPANILE, ROOT, SERVERS, TARGET, Earlier, Server, Unavailable
 from workloads import WORKLOADS, Workload
 
 HELP = """\
@@ -42,6 +42,8 @@ def arguments() -> argparse.Namespace:
     servers = " ".join(server.id for server in SERVERS)
     parser.add_argument("--workloads", nargs="+", metavar="ID", help=f"of {workloads}; all without")
     parser.add_argument("--servers", nargs="+", metavar="ID", help=f"of {servers}; all without")
+    before = "also Campanile as it was at that commit of this repository"
+    parser.add_argument("--before", metavar="COMMIT", help=before)
     parser.add_argument("--runs", type=int, default=5, help="how often all is measured (5)")
     others = f"how often all but {principal} are measured (3)"
     parser.add_argument("--others-runs", type=int, default=3, metavar="N", help=others)
@@ -98,6 +100,8 @@ def write_report(raw: dict, folder: Path) -> None:
 def compare(options: argparse.Namespace) -> int:
     workloads = chosen(WORKLOADS, options.workloads)
     servers = chosen([server for server in SERVERS if server.trial or not options.test], options.servers)
+    if options.before:
+        servers.insert(1, Earlier(options.before))
     servers, unavailable = build(servers, options.test)
     folder, runs, seconds = options.out or dated_folder(options.subject), options.runs, options.duration
     if options.test:

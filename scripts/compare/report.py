@@ -3,7 +3,7 @@
 from results import FULL, OURS, Results, number
 from workloads import Figure, Workload
 
-AGAINST = ("uwebsockets", "bun")
+AGAINST = ("before", "uwebsockets", "bun")
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

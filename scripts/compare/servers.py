@@ -1,8 +1,10 @@
 """The servers: how each is built, started and named."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -63,23 +65,59 @@ class Campanile(Server):
 
     def command(self, app: str, port: int, rooms: int) -> list[str | Path]:
         if app == "chat":
-            return [self.program(), "serve", "-c", self.configure(port, rooms), "--admin-listen", ""]
+            return [self.program(), "serve", "-c", self.configure(port, rooms)]
         example = TARGET / self.profile / "examples" / app
         return [example, "--listen", f"127.0.0.1:{port}", "--shards", "1"]
 
     @staticmethod
     def configure(port: int, rooms: int) -> Path:
-        """Writes a configuration with a route for each room and no rates, for all else the defaults."""
-        text = f'[server]\nlisten = ["127.0.0.1:{port}"]\nshards = 1\n\n'
+        """Writes a configuration with a route for each room, no rates, and authentication and metrics on;
+        for all else the defaults."""
+        text = f'[server]\nlisten = ["127.0.0.1:{port}"]\nadmin_listen = "127.0.0.1:0"\nshards = 1\n\n'
         # As fast as it goes, which is more than one client may send otherwise.
         text += "[limits]\nmessages_per_second = 0\n\n[messaging]\necho_to_sender = true\n"
         text += '\n[store]\npath = ""\n'
+        # Its clients have no token and are guests.
+        text += f'\n[auth]\nmode = "optional"\n\n[auth.jwt]\nsecret = "{"0" * 64}"\n'
         for room in range(rooms):
             text += f'\n[[route]]\npath = "/ws/{room}"\nroom = "{room}"\n'
         BUILT.mkdir(parents=True, exist_ok=True)
         path = BUILT / "chat.toml"
         path.write_text(text)
         return path
+
+
+class Earlier(Server):
+    """Campanile at another commit, built and started as that commit says."""
+
+    def __init__(self, commit: str):
+        commit = output("git", "-C", ROOT, "rev-parse", "--short=9", f"{commit}^{{commit}}")
+        super().__init__("before", f"Campanile at {commit}", EVERYTHING, principal=True, trial=True)
+        self.commit, self.home = commit, BUILT / commit
+
+    def build(self, trial: bool) -> None:
+        tree = self.home / "tree"
+        if not tree.exists():
+            tree.mkdir(parents=True)
+            archive = subprocess.run(["git", "-C", ROOT, "archive", self.commit], capture_output=True, check=True)
+            subprocess.run(["tar", "--extract", "--directory", tree], input=archive.stdout, check=True)
+        here = os.environ["CARGO_TARGET_DIR"]
+        os.environ["CARGO_TARGET_DIR"] = str(self.home / "target")
+        try:
+            path = tree / "scripts/compare/servers.py"
+            spec = importlib.util.spec_from_file_location(f"servers_{self.commit}", path)
+            theirs = importlib.util.module_from_spec(spec)
+            # Where a dataclass looks for the module that it is defined in.
+            sys.modules[spec.name] = theirs
+            spec.loader.exec_module(theirs)
+            self.server = theirs.CAMPANILE
+            self.server.build(trial)
+        finally:
+            os.environ["CARGO_TARGET_DIR"] = here
+        self.version = self.commit
+
+    def command(self, app: str, port: int, rooms: int) -> list[str | Path]:
+        return self.server.command(app, port, rooms)
 
 
 class UWebSockets(Server):

@@ -127,6 +127,9 @@ pub enum Completion {
     Received(Slot, Lease),
     /// The peer will send no more. Once per socket; nothing is armed after it.
     EndOfStream(Slot),
+    /// The peer of a paused socket has sent its last byte, or the socket has failed: reading on will
+    /// tell which, after what came before. Only if [`Ring::watch_end`] asked for it.
+    Ending(Slot),
     /// The socket is broken, with this errno (`ECONNRESET`, `EPIPE`, ..). Once per socket; nothing is
     /// armed after it. The slot still has to be closed. An owned send in flight is lost.
     Failed(Slot, i32),

@@ -195,6 +195,8 @@ pub(super) const BUFFER_GROUP: u16 = 0;
 
 /// Readiness of an idle connection: data, or the peer's FIN. Errors and hang-ups always count.
 const POLL_IDLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
+/// The peer's FIN alone. Errors and hang-ups always count.
+const POLL_END: u32 = libc::POLLRDHUP as u32;
 const POLL_IN: u32 = libc::POLLIN as u32;
 
 impl Bare {
@@ -240,6 +242,13 @@ impl Bare {
     pub(super) fn poll(target: Target, user_data: UserData) -> Self {
         Self::new(
             on!(target, fd => opcode::PollAdd::new(fd, POLL_IDLE).build()),
+            user_data,
+        )
+    }
+
+    pub(super) fn poll_end(target: Target, user_data: UserData) -> Self {
+        Self::new(
+            on!(target, fd => opcode::PollAdd::new(fd, POLL_END).build()),
             user_data,
         )
     }

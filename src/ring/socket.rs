@@ -10,6 +10,8 @@
 //!   Poll ────────────────────────────────► Many ─────────────────────► (cancelled) ─► Poll
 //!    └───── first readiness ─► Once ─► Poll                            (reading, Direct)
 //!    └───── ordinary ────────► Once ─► Nothing
+//!
+//!   paused: Nothing ── watch_end ─► End ─► Nothing
 //! ```
 //! An idle connection costs one single-shot poll and no buffer (256 bytes of kernel memory; an armed
 //! receive would cost 745 to 860). A first message, or a pong, is received once. Only a second one
@@ -49,6 +51,8 @@ pub(super) enum Reading {
     Poll,
     Once,
     Many,
+    /// Nothing is read: a poll for the end of the stream alone.
+    End,
 }
 
 /// Facts about a socket that may hold side by side.
@@ -81,6 +85,8 @@ impl Flags {
     pub(super) const SHUTTING: Self = Self(1 << 10);
     /// An owned send is in flight.
     pub(super) const SENDING: Self = Self(1 << 11);
+    /// While it is paused, the end of its stream is to be told.
+    pub(super) const END_WATCHED: Self = Self(1 << 12);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -180,7 +186,7 @@ impl Socket {
     pub(super) fn read_in_flight(&self, slot: Slot) -> Option<UserData> {
         let operation = match self.reading {
             Reading::Nothing => return None,
-            Reading::Poll => Operation::Poll,
+            Reading::Poll | Reading::End => Operation::Poll,
             Reading::Once => Operation::ReceiveOnce,
             Reading::Many => Operation::ReceiveMany,
         };
@@ -197,6 +203,14 @@ impl Socket {
         let Flags(bits) = self.flags;
         let hindered = Flags::PAUSED.0 | Flags::ENDED.0 | Flags::CLOSING.0 | Flags::STARVED.0;
         self.phase != Phase::Free && self.reading == Reading::Nothing && bits & hindered == 0
+    }
+
+    /// Whether the end of its stream is to be polled for, and nothing else is armed.
+    fn awaits_end(&self) -> bool {
+        let Flags(bits) = self.flags;
+        let wanted = Flags::PAUSED.0 | Flags::END_WATCHED.0;
+        let hindered = Flags::ENDED.0 | Flags::CLOSING.0;
+        self.reading == Reading::Nothing && bits & (wanted | hindered) == wanted
     }
 }
 
@@ -231,6 +245,19 @@ impl Ring {
         }
     }
 
+    /// Tells once, as [`Completion::Ending`], when the peer of a paused socket has sent its last byte
+    /// or the socket has failed. What came before it is unread still, and is so much as fits into the
+    /// kernel's receive buffer. Forgotten when reading resumes. No effect on a socket that has ended.
+    ///
+    /// Panics if the socket is not promoted, or not paused.
+    pub fn watch_end(&mut self, slot: Slot) {
+        let socket = self.socket_mut(slot);
+        assert_eq!(socket.phase, Phase::Direct);
+        assert!(socket.flags.has(Flags::PAUSED));
+        socket.flags.set(Flags::END_WATCHED);
+        self.arm_end(slot);
+    }
+
     /// Reads again after [`Self::pause_reading`].
     ///
     /// Panics if the slot is free.
@@ -238,7 +265,11 @@ impl Ring {
         let socket = self.socket_mut(slot);
         assert_ne!(socket.phase, Phase::Free);
         socket.flags.clear(Flags::PAUSED);
-        if socket.phase == Phase::Direct {
+        socket.flags.clear(Flags::END_WATCHED);
+        if socket.reading == Reading::End {
+            // Its completion arms the poll of an idle connection.
+            self.cancel_read(slot);
+        } else if socket.phase == Phase::Direct {
             self.arm_idle(slot);
         }
     }
@@ -250,10 +281,17 @@ impl Ring {
         }
     }
 
+    /// Arms the poll for the end of a paused stream, if that is watched and nothing else is armed.
+    fn arm_end(&mut self, slot: Slot) {
+        if self.socket(slot).awaits_end() {
+            self.arm(slot, Reading::End);
+        }
+    }
+
     fn arm(&mut self, slot: Slot, reading: Reading) {
         let now = self.now_seconds;
         let socket = self.socket_mut(slot);
-        debug_assert!(socket.may_read());
+        debug_assert!(socket.may_read() || reading == Reading::End && socket.awaits_end());
         socket.reading = reading;
         socket.in_flight += 1;
         let target = socket.target(slot);
@@ -264,6 +302,7 @@ impl Ring {
         let bare = match reading {
             Reading::Nothing => unreachable!("something is armed"),
             Reading::Poll => Bare::poll(target, user_data),
+            Reading::End => Bare::poll_end(target, user_data),
             Reading::Once => Bare::receive_once(target, user_data),
             Reading::Many => {
                 socket.heard(now);
@@ -333,10 +372,16 @@ impl Ring {
 
     /// The peer made the socket readable, or it failed: the receive will tell which.
     pub(super) fn on_poll(&mut self, slot: Slot, cqe: Cqe) -> Option<Completion> {
+        let polled = self.socket(slot).reading;
         self.read_is_over(slot);
         if cqe.result < 0 && !is_passing(-cqe.result) {
             return self.fail_reading(slot, -cqe.result);
         }
+        if polled == Reading::End && cqe.result >= 0 && self.socket(slot).awaits_end() {
+            self.socket_mut(slot).flags.clear(Flags::END_WATCHED);
+            return Some(Completion::Ending(slot));
+        }
+        self.arm_end(slot);
         let socket = self.socket(slot);
         if socket.may_read() {
             let is_busy = socket.phase == Phase::Direct
@@ -361,6 +406,7 @@ impl Ring {
         let was_cancelled = self.socket(slot).flags.has(Flags::CANCELLING);
         if !cqe.has_more() {
             self.read_is_over(slot);
+            self.arm_end(slot);
         }
         let socket = self.socket(slot);
         if socket.flags.has(Flags::CLOSING) {

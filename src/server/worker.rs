@@ -90,6 +90,10 @@ impl<A: App> Outbox<A> for Driver<A> {
         self.ring.pause_reading(slot);
     }
 
+    fn watch_end(&mut self, slot: Slot) {
+        self.ring.watch_end(slot);
+    }
+
     fn resume_reading(&mut self, slot: Slot) {
         self.ring.resume_reading(slot);
     }
@@ -450,6 +454,7 @@ impl<A: App> Turns<A> {
             }
             // A `close_notify` has said so already.
             Completion::EndOfStream(_) => return,
+            Completion::Ending(slot) => Event::Ending { slot },
             Completion::Failed(slot, errno) => {
                 tracing::debug!(shard = %self.driver.shard, slot = slot.0, errno, "socket failed");
                 Event::Failed { slot }

@@ -47,6 +47,8 @@ pub(crate) enum Reading {
     /// Not while memory is short and the connection holds much of it, nor while the other reason is
     /// there.
     Pressed,
+    /// To its end, though memory is short: the peer has sent its last byte.
+    Ending,
 }
 
 /// Marks of a connection, a byte each.

@@ -61,6 +61,12 @@ pub enum Event<'a, A: App> {
         /// Whose.
         slot: Slot,
     },
+    /// The peer of a paused socket has sent its last byte, or the connection broke, and not all that
+    /// came before has been read. Only if [`Outbox::watch_end`](super::Outbox::watch_end) asked for it.
+    Ending {
+        /// Whose.
+        slot: Slot,
+    },
     /// The connection broke: reset, timed out. Nothing more comes in or goes out.
     Failed {
         /// Whose.
@@ -97,6 +103,7 @@ impl<A: App> fmt::Debug for Event<'_, A> {
             Self::NotTls { slot } => write!(f, "NotTls({slot:?})"),
             Self::Received { slot, bytes } => write!(f, "Received({slot:?}, {} B)", bytes.len()),
             Self::EndOfStream { slot } => write!(f, "EndOfStream({slot:?})"),
+            Self::Ending { slot } => write!(f, "Ending({slot:?})"),
             Self::Failed { slot } => write!(f, "Failed({slot:?})"),
             Self::Progress { slot } => write!(f, "Progress({slot:?})"),
             Self::Sent { slot, .. } => write!(f, "Sent({slot:?})"),

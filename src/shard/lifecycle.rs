@@ -102,7 +102,8 @@ impl<A: App> Core<A> {
         let is_over = connection.buffered() > watermark;
         let unread = connection.unread().map_or(0, Unread::len);
         let is_stuck = connection.marks.blocked && is_over || unread > READ_WATERMARK_BYTES;
-        let is_read = connection.marks.reading == Reading::On && connection.phase == Phase::Open;
+        let is_read = matches!(connection.marks.reading, Reading::On | Reading::Ending)
+            && connection.phase == Phase::Open;
         if is_stuck && is_read {
             connection.marks.reading = Reading::Paused;
             self.counters.read_pauses += 1;
@@ -149,7 +150,7 @@ impl<A: App> Core<A> {
             self.readable.push(slot);
         }
         let is_paused = match connection.marks.reading {
-            Reading::On => false,
+            Reading::On | Reading::Ending => false,
             Reading::Paused => connection.unread().is_none(),
             // What a closing peer sends is thrown away; its end is to be seen.
             Reading::Pressed => connection.phase != Phase::Open,

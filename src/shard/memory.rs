@@ -3,8 +3,9 @@
 //! Each kind is a running sum, kept where bytes are allocated and freed, so that asking costs nothing
 //! and looks at no connection. Under pressure ([`Shared::pressure`](super::Shared::pressure)) a tick
 //! stops reading from the connections that hold most; TCP then pushes back on their peers. It goes on
-//! reading when they hold little, or the pressure is over. One that holds on to what it has for as long
-//! as a silent peer may be silent (`pong_wait`) is closed 1013.
+//! reading when they hold little, or the pressure is over, and also when the peer has sent its last byte:
+//! then no more than a socket's receive buffer is left to come, and all of it can be freed. One that
+//! holds on to what it has for as long as a silent peer may be silent (`pong_wait`) is closed 1013.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -87,8 +88,8 @@ impl<A: App> Core<A> {
                 continue;
             };
             let bytes = weight(connection);
-            let is_pressed = connection.marks.reading == Reading::Pressed;
-            if bytes < fat || connection.phase != Phase::Open || is_pressed {
+            let is_done = matches!(connection.marks.reading, Reading::Pressed | Reading::Ending);
+            if bytes < fat || connection.phase != Phase::Open || is_done {
                 continue;
             }
             fattest.push(Reverse((bytes, slot)));
@@ -108,8 +109,20 @@ impl<A: App> Core<A> {
             outbox.pause_reading(slot);
         }
         connection.marks.reading = Reading::Pressed;
+        outbox.watch_end(slot);
         self.counters.pressed += 1;
         self.pressed.push_back(slot);
+    }
+
+    /// The peer of a pressed connection has sent its last byte: what is there of it is read.
+    pub(crate) fn ending(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
+        let Some(connection) = self.connections.get_mut(slot.0) else {
+            return;
+        };
+        if connection.marks.reading == Reading::Pressed && connection.phase != Phase::Released {
+            connection.marks.reading = Reading::Ending;
+            outbox.resume_reading(slot);
+        }
     }
 
     /// Reads on from connections that have become lean; from all, when the pressure is over.

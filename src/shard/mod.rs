@@ -119,6 +119,7 @@ impl<A: App> Shard<A> {
             Event::NotTls { slot } => self.not_tls(slot),
             Event::Received { slot, bytes } => self.received(slot, bytes, outbox),
             Event::EndOfStream { slot } => self.core.ended(slot),
+            Event::Ending { slot } => self.core.ending(slot, outbox),
             Event::Failed { slot } => self
                 .core
                 .cut(slot, CloseCode::ABNORMAL, "connection failed"),

@@ -29,6 +29,9 @@ pub trait Outbox<A: App> {
     fn promote(&mut self, slot: Slot);
     /// Stops reading. What was received already still comes.
     fn pause_reading(&mut self, slot: Slot);
+    /// While reading is stopped: wants [`Event::Ending`](super::Event::Ending), once, when the peer has
+    /// sent its last byte. Over when it is read on.
+    fn watch_end(&mut self, slot: Slot);
     /// Reads on.
     fn resume_reading(&mut self, slot: Slot);
     /// Writes `bytes` however long it takes, then [`Event::Sent`](super::Event::Sent). At most one

@@ -117,6 +117,7 @@ struct Recorder {
     owned: BTreeMap<Slot, Vec<u8>>,
     paused: BTreeSet<Slot>,
     shut: BTreeSet<Slot>,
+    end_watched: BTreeSet<Slot>,
     closed: BTreeSet<Slot>,
     discarded: usize,
     mails: Vec<(ShardId, Mail<Scripted>)>,
@@ -145,7 +146,13 @@ impl Outbox<Scripted> for Recorder {
         assert!(self.paused.insert(slot));
     }
 
+    fn watch_end(&mut self, slot: Slot) {
+        assert!(self.paused.contains(&slot));
+        self.end_watched.insert(slot);
+    }
+
     fn resume_reading(&mut self, slot: Slot) {
+        self.end_watched.remove(&slot);
         assert!(self.paused.remove(&slot));
     }
 

@@ -33,6 +33,8 @@ struct Held {
     paused: bool,
     /// Chunks that the kernel had delivered before reading was paused.
     before_pause: u8,
+    /// While it is paused, the end of the stream is to be told.
+    end_watched: bool,
     owned: Option<OwnedSend>,
     shut: bool,
     closed: bool,
@@ -46,6 +48,7 @@ struct Held {
 pub(super) enum Happening {
     Received(Slot, Vec<u8>),
     EndOfStream(Slot),
+    Ending(Slot),
     Failed(Slot),
     Progress(Slot),
     Sent(Slot, Vec<u8>),
@@ -131,6 +134,10 @@ impl Driver {
             held.receiving = false;
             return Some(Happening::Failed(slot));
         }
+        if held.end_watched && link.has_ended_for_server() && prng.chance(50) {
+            held.end_watched = false;
+            return Some(Happening::Ending(slot));
+        }
         let may_read = match held.phase {
             Phase::Http => held.receiving,
             Phase::WebSocket => !held.paused || held.before_pause > 0,
@@ -215,6 +222,7 @@ impl<A: App, W: Witness<A>> Outbox<A> for Bench<'_, A, W> {
             receiving: false,
             paused: false,
             before_pause: 0,
+            end_watched: false,
             owned: None,
             shut: false,
             closed: false,
@@ -271,10 +279,17 @@ impl<A: App, W: Witness<A>> Outbox<A> for Bench<'_, A, W> {
         held.before_pause = before_pause;
     }
 
+    fn watch_end(&mut self, slot: Slot) {
+        let held = self.driver.live(slot);
+        assert!(held.paused, "{slot:?} is not paused");
+        held.end_watched = true;
+    }
+
     fn resume_reading(&mut self, slot: Slot) {
         let held = self.driver.live(slot);
         assert!(held.paused, "{slot:?} is not paused");
         held.paused = false;
+        held.end_watched = false;
     }
 
     fn send_owned(&mut self, slot: Slot, bytes: Vec<u8>) {

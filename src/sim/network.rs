@@ -66,6 +66,11 @@ impl Link {
         self.inbound.is_empty() && self.client_ended
     }
 
+    /// Whether the client has sent its last byte, read or not.
+    pub(super) fn has_ended_for_server(&self) -> bool {
+        self.client_ended
+    }
+
     pub(super) fn server_reads(&mut self, bytes: usize) -> Vec<u8> {
         let bytes = self.inbound.len().min(bytes);
         self.inbound.drain(..bytes).collect()

@@ -284,6 +284,7 @@ impl<A: App, W: Witness<A>> Stage<A, W> {
                     self.handle(station, Event::Received { slot, bytes });
                 }
                 Happening::EndOfStream(slot) => self.handle(station, Event::EndOfStream { slot }),
+                Happening::Ending(slot) => self.handle(station, Event::Ending { slot }),
                 Happening::Failed(slot) => self.handle(station, Event::Failed { slot }),
                 Happening::Progress(slot) => self.handle(station, Event::Progress { slot }),
                 Happening::Sent(slot, buffer) => {

@@ -47,11 +47,8 @@ def half_a_message(server):
     return peer
 
 
-@pytest.mark.options(
-    LIMITS__MEMORY_LIMIT=f"{LIMIT_MIB}MiB", LIMITS__MEMORY_SOFT="79%", LIMITS__MEMORY_HARD="80%",
-    LIMITS__MAX_MESSAGE_SIZE="1MiB", LIMITS__QUEUE_BYTES="2MiB", LIMITS__TOPIC_WINDOW_BYTES="2MiB",
-)  # fmt: skip
-def test_at_the_end_of_the_budget_handshakes_are_refused_and_it_comes_back(server):
+def over_and_back(server):
+    """Half messages to the end of the budget, and all of them gone."""
     ann = server.join("ann")
     assert ask(server, "/readyz")[0] == 200
     peers = []
@@ -71,3 +68,20 @@ def test_at_the_end_of_the_budget_handshakes_are_refused_and_it_comes_back(serve
     wait_for(lambda: ask(server, "/readyz")[0] == 200, BACK)
     server.join("bob").lives()
     assert "memory is used up" in server.log.read_text() and "memory is enough again" in server.log.read_text()
+
+
+BUDGET = {
+    "LIMITS__MEMORY_LIMIT": f"{LIMIT_MIB}MiB", "LIMITS__MEMORY_HARD": "80%",
+    "LIMITS__MAX_MESSAGE_SIZE": "1MiB", "LIMITS__QUEUE_BYTES": "2MiB", "LIMITS__TOPIC_WINDOW_BYTES": "2MiB",
+}  # fmt: skip
+
+
+@pytest.mark.options(LIMITS__MEMORY_SOFT="79%", **BUDGET)
+def test_at_the_end_of_the_budget_handshakes_are_refused_and_it_comes_back(server):
+    over_and_back(server)
+
+
+@pytest.mark.options(LIMITS__MEMORY_SOFT="50%", **BUDGET)
+def test_who_is_not_read_from_for_want_of_memory_is_missed_when_it_goes(server):
+    over_and_back(server)
+    assert "the fattest are not read from" in server.log.read_text()

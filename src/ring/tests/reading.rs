@@ -80,6 +80,48 @@ fn a_paused_socket_delivers_nothing_until_it_resumes() {
     server.finish();
 }
 
+/// Whoever pauses for want of memory has to hear of a peer that is gone, or would keep what it holds.
+#[test]
+fn the_end_of_a_paused_stream_is_told_and_what_came_before_it_is_still_read() {
+    let mut server = Server::start(&small());
+    for (round, slot) in (0_u32..).map(Slot).take(3).enumerate() {
+        let mut client = server.connect_promoted(slot);
+        if round > 0 {
+            // Busy: a multishot receive has to be taken back first.
+            client.write_all(b"a").unwrap();
+            server.receive(slot, 1);
+            client.write_all(b"b").unwrap();
+            server.receive(slot, 1);
+        }
+        server.ring.pause_reading(slot);
+        server.ring.watch_end(slot);
+        server.idle();
+        client.write_all(b"held").unwrap();
+        server.idle();
+        assert!(server.aside.is_empty(), "{:?}", server.aside);
+        if round == 2 {
+            // Resumed before the end: nothing is told of it but the end itself.
+            server.ring.resume_reading(slot);
+            assert_eq!(server.receive(slot, 4), b"held");
+            drop(client);
+        } else {
+            drop(client);
+            server.until(|completion| {
+                matches!(completion, Completion::Ending(from) if *from == slot).then_some(())
+            });
+            server.idle();
+            assert!(server.aside.is_empty(), "once: {:?}", server.aside);
+            server.ring.resume_reading(slot);
+            assert_eq!(server.receive(slot, 4), b"held");
+        }
+        server.until(|completion| {
+            matches!(completion, Completion::EndOfStream(from) if *from == slot).then_some(())
+        });
+        assert!(server.aside.is_empty(), "{:?}", server.aside);
+    }
+    server.finish();
+}
+
 #[test]
 fn data_received_before_the_pause_took_hold_is_delivered() {
     let mut server = Server::start(&small());

@@ -155,6 +155,34 @@ fn who_holds_much_for_as_long_as_silence_may_last_is_closed_and_not_as_silent() 
 }
 
 #[test]
+fn who_has_gone_is_read_to_the_end_though_memory_is_short() {
+    let mut rig = Rig::new(Options::default());
+    let (fat, stays) = (rig.open("fat"), rig.open("stays"));
+    rig.begin_message(fat, PART);
+    rig.begin_message(stays, PART);
+    rig.short_of(Pressure::Soft);
+    rig.wait(1);
+    assert_eq!(rig.outbox.end_watched, BTreeSet::from([fat, stays]));
+    rig.handle(Event::Ending { slot: fat });
+    assert_eq!(rig.outbox.paused, BTreeSet::from([stays]));
+    rig.wait(2);
+    assert_eq!(
+        rig.outbox.paused,
+        BTreeSet::from([stays]),
+        "it is not pressed again, though fat"
+    );
+    let before = rig.memory().partial;
+    rig.handle(Event::EndOfStream { slot: fat });
+    rig.handle(Event::Released { slot: fat });
+    assert_eq!(rig.told(), ["close fat 1006 connection ended"]);
+    assert!(rig.memory().partial <= before - PART as u64);
+    rig.wait(1);
+    assert_eq!(rig.shard.core.pressed.len(), 1);
+    // Stale news of a place that is free.
+    rig.handle(Event::Ending { slot: fat });
+}
+
+#[test]
 fn a_pressed_place_with_another_tenant_is_forgotten() {
     let mut rig = Rig::new(Options::default());
     let fat = rig.open("fat");
