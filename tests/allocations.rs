@@ -32,8 +32,8 @@ const ALLOCATING: [(&str, u64); 17] = [
     ("shard/publish/elsewhere/100", 1),
     // The same: two formats, one batch.
     ("shard/publish/elsewhere-encoded/100", 1),
-    // The two of the upgrade; the guest's name and the connection's own lists.
-    ("shard/connect/open-and-close/1", 6),
+    // The two of the upgrade, and the connection's own lists.
+    ("shard/connect/open-and-close/1", 4),
     // A room with history keeps the message: its text. Whatever the profiles, and however many
     // readers there are; and nothing where nothing is kept.
     ("realtime/chat/flat/2", KEPT),
@@ -49,10 +49,10 @@ const ALLOCATING: [(&str, u64); 17] = [
     // The message on its way to the room, and its text, which the room keeps anew; the batch that
     // comes back; the word for the sender, and its way.
     ("realtime/chat/home-elsewhere/2", 5 + KEPT),
-    // A connection, which is 6 of them; its question to the room, its place there, and what it is
+    // A connection, which is 4 of them; its question to the room, its place there, and what it is
     // told: a welcome, `subscribed` and who is there. However many the others are who are told of it.
-    ("realtime/presence/names/100", 20),
-    ("realtime/presence/counts/100", 18),
+    ("realtime/presence/names/100", 10),
+    ("realtime/presence/counts/100", 10),
 ];
 /// What a message costs that a room keeps.
 const KEPT: u64 = 1;

@@ -9,8 +9,9 @@ use crate::shard::{Encode, Format, Message};
 /// members and a message of the default size stay below it.
 const SCRATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Room for a frame of its own to begin with, bytes: most are written without growing it.
-const FRAME_BYTES: usize = 256;
+/// Room for what stands beside the payload in a frame of its own, bytes: most are written without
+/// growing it.
+const ENVELOPE_BYTES: usize = 256;
 
 /// Which subscribers of a room are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) enum Written {
 
 impl Written {
     pub(super) fn new(outbound: &Outbound<'_>, profile: Profile) -> Self {
-        let mut out = Vec::with_capacity(FRAME_BYTES);
+        let mut out = Vec::with_capacity(outbound.payload_bytes() + ENVELOPE_BYTES);
         match outbound.write(profile, &mut out) {
             Kind::Text => Self::Text(String::from_utf8(out).expect("frames are written from text")),
             Kind::Binary => Self::Binary(out),

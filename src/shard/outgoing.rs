@@ -173,6 +173,9 @@ impl Outgoing {
 
     /// Ends the turn: hands out each batch, in order.
     pub(crate) fn mail(&mut self, mut mail: impl FnMut(&Arc<Batch>)) {
+        if self.batches.is_empty() {
+            return;
+        }
         self.by_topic.clear();
         for Pending { batch, .. } in self.batches.drain(..) {
             if !batch.entries.is_empty() {

@@ -43,6 +43,9 @@ impl<A: App> Core<A> {
 
     /// Marks the connections that have more than one fresh topic, so that nobody gets two sends.
     fn compose_overlaps(&mut self) {
+        if self.topics.dirty.is_empty() {
+            return;
+        }
         let fresh = |lane: &&u32| self.topics.lane(**lane).is_fresh();
         let fresh: SmallVec<[u32; 8]> = self.topics.dirty.iter().filter(fresh).copied().collect();
         let Turn {
@@ -71,6 +74,7 @@ impl<A: App> Core<A> {
         }
     }
 
+    /// Settles what one connection is sent, and how far each of its laggard subscriptions gets.
     fn plan(&mut self, slot: Slot, outbox: &mut impl Outbox<A>) {
         let Some(connection) = self.connections.get(slot.0) else {
             return;
@@ -91,7 +95,17 @@ impl<A: App> Core<A> {
         let is_ending = matches!(connection.phase, Phase::Closing | Phase::Refused);
         let is_read_on = marks.reading == Reading::Paused || connection.unread().is_some();
         self.turn.more |= marks.drain || is_read_on || (is_ending && !marks.shut);
-        self.turn.more |= plan_laggards(&connection.subscriptions, &mut self.topics);
+        let laggards = connection
+            .subscriptions
+            .iter()
+            .filter(|s| s.place.is_laggard());
+        for subscription in laggards {
+            let lane = self.topics.lane_mut(subscription.lane);
+            let head = lane.log.head();
+            let laggard = &mut lane.laggards[subscription.place.index()];
+            laggard.end = lane.log.portion_end(laggard.cursor, CATCH_UP_BYTES);
+            self.turn.more |= laggard.end < head;
+        }
         // One for a barrier's ping.
         let mut pieces = 1;
         self.pieces_of(connection, slot, |_| pieces += 1);
@@ -459,18 +473,4 @@ impl<A: App> Core<A> {
         }
         all
     }
-}
-
-/// Sets how far each of a connection's laggard subscriptions gets this turn. Whether one of them is
-/// behind then, too.
-fn plan_laggards(subscriptions: &[Subscription], topics: &mut Topics) -> bool {
-    let mut are_behind = false;
-    for subscription in subscriptions.iter().filter(|s| s.place.is_laggard()) {
-        let lane = topics.lane_mut(subscription.lane);
-        let head = lane.log.head();
-        let laggard = &mut lane.laggards[subscription.place.index()];
-        laggard.end = lane.log.portion_end(laggard.cursor, CATCH_UP_BYTES);
-        are_behind |= laggard.end < head;
-    }
-    are_behind
 }

@@ -217,6 +217,15 @@ impl<'a> Outbound<'a> {
         }
     }
 
+    /// Bytes of the payload as it was given. In the frame it takes about as many.
+    pub fn payload_bytes(&self) -> usize {
+        let bytes = match self.body {
+            Body::Object(_) | Body::Chat { .. } => &[],
+            Body::Binary { bytes, .. } => bytes,
+        };
+        self.object().len() + bytes.len()
+    }
+
     fn object(&self) -> &'a str {
         match self.body {
             Body::Object(object) | Body::Chat { object, .. } | Body::Binary { object, .. } => {

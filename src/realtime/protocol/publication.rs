@@ -24,7 +24,8 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
-    /// The author's own name for the message. Errors: as [`Chat::client_message_id`].
+    /// The author's own name for the message. Errors: as
+    /// [`Chat::client_message_id`](super::Chat::client_message_id).
     pub fn client_message_id(&self) -> Result<Option<Cow<'a, str>>, Rejection> {
         self.client_message_id.as_client_message_id()
     }
