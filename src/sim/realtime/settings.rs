@@ -75,11 +75,12 @@ impl Settings {
 
     /// Many slow readers of much: windows pass subscribers only if several things come together.
     fn crowd(&mut self) {
-        (self.people_max, self.steps) = (10, 1200);
+        (self.people_max, self.steps) = (16, 3000);
         self.text_bytes_max = 20_000;
         self.send_buffer_bytes_max = 200;
-        self.core.topic_window_bytes = 2000;
-        (self.weights.stall, self.weights.leap) = (10, 0);
+        self.core.topic_window_bytes = 1;
+        self.core.slow_policy = SlowPolicy::Gap;
+        (self.weights.stall, self.weights.leap) = (20, 0);
         (self.weights.reset, self.weights.half_close) = (0, 0);
     }
 }
