@@ -43,7 +43,6 @@ libfuzzer_sys::fuzz_target!(|sent: (u8, Vec<Sent>)| {
     let profile = Profile::ALL[usize::from(profile) % Profile::ALL.len()];
     let options = RealtimeOptions {
         limits: LimitOptions::without_rates(),
-        trust_user_ids: true,
         ..RealtimeOptions::default()
     };
     let server = TestServer::builder().options(options).start();
