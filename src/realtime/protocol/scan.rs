@@ -190,10 +190,8 @@ struct Found<'a> {
     method: Option<&'a str>,
     data: Option<&'a str>,
     message: Option<&'a str>,
-    /// Some member is neither the envelope's nor `data` or `message`.
+    /// Some member's name means nothing to the server.
     has_others: bool,
-    /// Some member is neither the envelope's nor an object under `data` or `message`.
-    has_loose_members: bool,
     /// The first member of those read that stands twice.
     repeated: Option<Name>,
 }
@@ -222,7 +220,6 @@ impl<'a> Found<'a> {
     fn member(&mut self, key: RawString<'a>, value: &'a str) {
         let Some(name) = Name::of(key) else {
             self.has_others = true;
-            self.has_loose_members = true;
             return;
         };
         let is_repeated = match name {
@@ -232,18 +229,9 @@ impl<'a> Found<'a> {
                 self.address.replace((name.as_str(), value)).is_some()
             }
             Name::Token => self.token.replace(value).is_some(),
-            Name::Method => {
-                self.has_others = true;
-                self.method.replace(value).is_some()
-            }
-            Name::Data => {
-                self.has_loose_members |= !value.starts_with('{');
-                self.data.replace(value).is_some()
-            }
-            Name::Message => {
-                self.has_loose_members |= !value.starts_with('{');
-                self.message.replace(value).is_some()
-            }
+            Name::Method => self.method.replace(value).is_some(),
+            Name::Data => self.data.replace(value).is_some(),
+            Name::Message => self.message.replace(value).is_some(),
             Name::UserId | Name::Timestamp | Name::Offset | Name::Epoch => false,
         };
         if is_repeated {
@@ -277,17 +265,20 @@ impl<'a> Found<'a> {
             frame: self.frame,
             data: self.data,
             message: self.message,
-            has_others: self.has_others,
+            has_others: self.has_others || self.method.is_some(),
             binary: None,
         })
     }
 
     /// Where the payload is: the table of conflict 2.
     fn payload(&self, profile: Profile) -> Payload<'a> {
-        if profile.placement().top_level_first && self.has_loose_members {
+        let is_object = |value: &&str| value.starts_with('{');
+        // Some member is neither the envelope's nor an object under `data` or `message`.
+        let is_loose = |value: Option<&str>| value.is_some_and(|value| !is_object(&value));
+        let has_loose = self.has_others || is_loose(self.data) || is_loose(self.message);
+        if profile.placement().top_level_first && has_loose {
             return Payload::TopLevel(self.frame);
         }
-        let is_object = |value: &&str| value.starts_with('{');
         match self
             .data
             .filter(is_object)
