@@ -19,10 +19,10 @@ pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, String> {
     let (section, jwt) = (&config.auth, &config.jwt);
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     Ok(AuthOptions {
-        mode: match section.mode {
+        mode: match config.auth_mode() {
             AuthMode::Required => Mode::Required,
             AuthMode::FirstMessage => Mode::FirstMessage,
-            AuthMode::Optional => Mode::Optional,
+            AuthMode::Auto | AuthMode::Optional => Mode::Optional,
             AuthMode::Trust => Mode::Trust,
         },
         sources: section.sources.iter().map(|s| source(*s)).collect(),

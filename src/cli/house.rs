@@ -316,7 +316,7 @@ fn api_options(config: &Config, development: bool) -> ApiOptions {
     let api = &config.api;
     // Who sets up authentication by variables alone means it for the API, too.
     let is_demanded = matches!(
-        config.auth.mode,
+        config.auth_mode(),
         config::AuthMode::Required | config::AuthMode::FirstMessage
     );
     ApiOptions {

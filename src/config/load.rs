@@ -6,6 +6,7 @@ use std::fmt;
 use super::kind::Raw;
 use super::options::Section;
 use super::validate::{contradictions, is_loopback};
+use super::words::AuthMode;
 use super::{Config, Problem, SECTIONS, TABLES, file, planned, suggest};
 
 /// What every variable of ours begins with.
@@ -201,7 +202,7 @@ impl Loader {
         let defaults = Config::default();
         self.config.server.listen = defaults.server.listen;
         self.config.tls.listen = defaults.tls.listen;
-        self.config.auth.mode = defaults.auth.mode;
+        self.config.auth.mode = AuthMode::Optional;
         let admin = &mut self.config.server.admin_listen;
         admin.retain(|address| is_loopback(*address));
         for key in [

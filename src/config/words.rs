@@ -27,6 +27,8 @@ impl Named for Profile {
 /// Who is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
+    /// [`Required`](Self::Required) where anything can tell who connects, else [`Optional`](Self::Optional).
+    Auto,
     /// Who shows a valid token or session before the upgrade.
     Required,
     /// Who shows one before the upgrade, or a token in the first message.
@@ -39,6 +41,7 @@ pub enum AuthMode {
 
 impl Named for AuthMode {
     const NAMES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
         ("required", Self::Required),
         ("first_message", Self::FirstMessage),
         ("optional", Self::Optional),

@@ -41,7 +41,8 @@ fn nothing_said_gives_the_defaults_of_the_protocol() {
     assert_eq!(config, Config::default());
     assert_eq!(config.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(config.server.shards, 0);
-    assert_eq!(config.auth.mode, AuthMode::Optional);
+    assert_eq!(config.auth.mode, AuthMode::Auto);
+    assert_eq!(config.auth_mode(), AuthMode::Optional);
     assert_eq!(config.heartbeat.write_wait, Duration::from_secs(10));
     assert_eq!(config.heartbeat.pong_wait, Duration::from_secs(60));
     assert_eq!(config.heartbeat.ping_period, Duration::from_secs(54));
@@ -167,8 +168,8 @@ enabled = \"yes\"
             "c.toml:11: limits.max_connections: expected integer 0..=1073741824, found -1",
             "c.toml:12: limits.on_user_limit: expected \"reject\" or \"evict_oldest\", found \
              \"evict-oldest\"; did you mean \"evict_oldest\"?",
-            "c.toml:15: auth.mode: expected \"required\" or \"first_message\" or \"optional\" or \
-             \"trust\", found \"must\"",
+            "c.toml:15: auth.mode: expected \"auto\" or \"required\" or \"first_message\" or \
+             \"optional\" or \"trust\", found \"must\"",
             "c.toml:17: heartbeat.pong_wait: expected duration 2s..=1h, found 60",
             "c.toml:19: compression.level: expected integer 1..=9, found 10",
             "c.toml:20: compression.enabled: expected true or false, found \"yes\"",

@@ -61,12 +61,14 @@ const NAME: Word = Word {
 section! {
     /// Who is let in.
     Auth {
+        /// "auto": "required" if a key of tokens, `auth.jwt.jwks_url` or `auth.session_url` is set, else
+        /// "optional".
         /// "required": who shows no valid token or session is refused with 401 before the upgrade.
         /// "first_message": who shows none must send `authentication` first, within `auth.timeout`.
         /// "optional": who shows none is a guest with a generated user id; a bad one is refused.
         /// "trust": `?user_id=`, `?player_id=`, `X-User-Id` and `?roles=` are believed. Anybody can then be
         /// anybody: for development only.
-        mode: AuthMode = AuthMode::Optional, Choice::<AuthMode>::new();
+        mode: AuthMode = AuthMode::Auto, Choice::<AuthMode>::new();
         /// Let guests in on addresses that are not loopback where nobody is asked who they are.
         allow_guests: bool = false, Switch;
         /// Where a token is looked for. "header": `Authorization: Bearer`. "subprotocol": `bearer.<token>`,

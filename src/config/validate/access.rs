@@ -42,7 +42,7 @@ fn modes(config: &Config, found: &mut Vec<Contradiction>) {
     let name = match config.auth.mode {
         AuthMode::Required => "required",
         AuthMode::FirstMessage => "first_message",
-        AuthMode::Optional | AuthMode::Trust => return,
+        AuthMode::Auto | AuthMode::Optional | AuthMode::Trust => return,
     };
     if !config.has_authenticator() {
         let options = [

@@ -58,7 +58,7 @@ fn every_address_once(config: &Config, found: &mut Vec<Contradiction>) {
 }
 
 fn somebody_is_asked(config: &Config, found: &mut Vec<Contradiction>) {
-    let nobody_is_asked = config.auth.mode == AuthMode::Optional
+    let nobody_is_asked = config.auth_mode() == AuthMode::Optional
         && !config.auth.allow_guests
         && !config.has_authenticator();
     let Some(address) = public_address(config).filter(|_| nobody_is_asked) else {

@@ -64,13 +64,13 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let public = listeners::public_address(self);
-        if self.auth.mode == AuthMode::Trust {
+        if self.auth_mode() == AuthMode::Trust {
             warnings.push(
                 "auth.mode = \"trust\": whoever connects is believed to be the user they name; \
                  never use this where strangers can connect"
                     .into(),
             );
-        } else if let (AuthMode::Optional, Some(address)) = (self.auth.mode, public) {
+        } else if let (AuthMode::Optional, Some(address)) = (self.auth_mode(), public) {
             let why = if self.has_authenticator() {
                 "auth.mode = \"optional\""
             } else {
@@ -98,6 +98,15 @@ impl Config {
         }
         warnings.extend(access::clear_text(self));
         warnings
+    }
+
+    /// Who is let in: `auth.mode`, with what "auto" comes to. Never [`AuthMode::Auto`].
+    pub fn auth_mode(&self) -> AuthMode {
+        match self.auth.mode {
+            AuthMode::Auto if self.has_authenticator() => AuthMode::Required,
+            AuthMode::Auto => AuthMode::Optional,
+            mode => mode,
+        }
     }
 
     /// Whether anything can tell who connects: a key of tokens, a set of them, or a place to ask.
@@ -361,6 +370,7 @@ mod tests {
         let mut config = Config::default();
         config.server.listen = vec!["0.0.0.0:80".parse().unwrap()];
         config.jwt.secret = "0123456789abcdef0123456789abcdef".into();
+        config.auth.mode = AuthMode::Optional;
         assert_eq!(config.validate(), Ok(()));
         assert!(
             config.warnings()[0]
@@ -374,6 +384,25 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].starts_with("auth.sources has \"query\""));
         assert!(warnings[1].starts_with("origin.allowed has \"*\""));
+    }
+
+    #[test]
+    fn whoever_sets_a_key_means_it() {
+        let mut config = Config::default();
+        assert_eq!(config.auth_mode(), AuthMode::Optional);
+        let set: [fn(&mut Config); 3] = [
+            |config| config.jwt.secret = "a secret of thirty-two bytes, ok.".into(),
+            |config| config.jwt.jwks_url = "https://example.com/keys".into(),
+            |config| config.auth.session_url = "https://example.com/session".into(),
+        ];
+        for set in set {
+            let mut config = Config::default();
+            set(&mut config);
+            assert_eq!(config.auth_mode(), AuthMode::Required);
+        }
+        config.jwt.secret = "a secret of thirty-two bytes, ok.".into();
+        config.auth.mode = AuthMode::Optional;
+        assert_eq!(config.auth_mode(), AuthMode::Optional, "unless they say so");
     }
 
     #[test]
