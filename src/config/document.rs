@@ -141,8 +141,9 @@ What the plan of the protocol names and this version does not take:
 /// What follows the table of what is not there yet.
 const DEFAULTS: &str = "
 Two defaults are others than planned, so that a server without a file harms nobody: `server.listen` is
-loopback, and `auth.mode` is `\"auto\"`: required where it can be told who somebody is; an address that is
-not loopback is refused until it is settled who may come in. `server.admin_listen` and `auth.jwt.audience` are lists.
+loopback, and `auth.mode` is `\"auto\"`: required where it can be told who somebody is. An address that is
+not loopback is refused until it is settled who may come in. `server.admin_listen` and `auth.jwt.audience`
+are lists.
 ";
 
 /// What a section is without a file.
