@@ -31,6 +31,12 @@ def payload(frame):
     return inner if isinstance(inner, dict) else frame
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Client:
     """One connection of one user. Frames are dicts."""
 
@@ -109,9 +115,7 @@ class Server:
     def __init__(self, log, options, file=None, admin=""):
         """`options`: without the prefix of variables. `file`: a configuration file. `admin`: the address
         of the admin listener."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.log = log
         self.sockets = ExitStack()
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("CAMPANILE_")}

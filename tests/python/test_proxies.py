@@ -16,7 +16,7 @@ import urllib.request
 from contextlib import ExitStack, suppress
 
 import pytest
-from conftest import ROOT, SOON, Server
+from conftest import ROOT, SOON, Server, free_port
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -25,12 +25,6 @@ DEPLOY = ROOT / "deploy"
 PROXY_TIMEOUT = 4
 #: A server whose pings come sooner than that.
 PINGS = {"HEARTBEAT__PING_PERIOD": "1s", "HEARTBEAT__PONG_WAIT": "30s"}
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def program(name):

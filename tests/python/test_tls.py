@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from authority import Authority
-from conftest import SOON, Client, Server
+from conftest import SOON, Client, Server, free_port
 from test_operations import reload, said
 from websockets.sync.client import connect
 
@@ -68,9 +68,7 @@ class TlsServer(Server):
 
     def __init__(self, folder, certificates, text="", admin="", **options):
         self.authority = Authority(folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.tls_port = free.getsockname()[1]
+        self.tls_port = free_port()
         file = folder / "campanile.toml"
         options = {"AUTH__MODE": "trust", "TLS__LISTEN": f"127.0.0.1:{self.tls_port}"} | options
         for name, hosts in certificates.items():
@@ -468,9 +466,7 @@ def test_early_data_is_not_taken(server, tmp_path):
 
 
 def test_handshakes_are_counted_by_what_became_of_them(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = TlsServer(tmp_path, CERTIFICATES, admin=f"127.0.0.1:{port}", LIMITS__HANDSHAKE_TIMEOUT="1s")
 
     def counted(name):
