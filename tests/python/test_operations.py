@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import BINARY, ROOT, SOON, Server
+from conftest import BINARY, ROOT, SOON, Server, free_port
 from websockets.exceptions import InvalidStatus
 
 FILE = """
@@ -407,9 +407,7 @@ def certificate(folder, name):
 
 def test_certificates_change_at_a_hangup_together_with_their_keys(guarded, tmp_path):
     first = certificate(tmp_path, "first.example")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = free.getsockname()
+    address = ("127.0.0.1", free_port())
     tls = f"""[tls]
 listen = ["127.0.0.1:{address[1]}"]
 reload_interval = "0s"
