@@ -156,13 +156,28 @@ impl Pair {
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] =
     [&rustls::version::TLS12, &rustls::version::TLS13];
 
+/// What a client and the server are made of, for each version.
+fn ends() -> impl Iterator<Item = (Arc<ClientConfig>, Acceptor)> {
+    VERSIONS.into_iter().map(|version| {
+        let folder = Folder::new();
+        let files = folder.certificate("a", &["a.test"]);
+        let config = Arc::new(client_config(&[&files.chain], &[version]));
+        (config, acceptor(std::slice::from_ref(&files)))
+    })
+}
+
+/// Sessions of each version whose handshake is done. `cut`: most bytes of one read.
+fn settled(cut: usize) -> impl Iterator<Item = Pair> {
+    ends().map(move |(config, acceptor)| {
+        let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), cut);
+        pair.settle().unwrap();
+        pair
+    })
+}
+
 #[test]
 fn bytes_pass_both_ways_however_they_are_cut() {
-    let folder = Folder::new();
-    let files = folder.certificate("a", &["a.test"]);
-    let acceptor = acceptor(std::slice::from_ref(&files));
-    for version in VERSIONS {
-        let config = Arc::new(client_config(&[&files.chain], &[version]));
+    for (config, acceptor) in ends() {
         for cut in [1, 7, 4096, usize::MAX] {
             let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), cut);
             pair.settle().unwrap();
@@ -185,13 +200,7 @@ fn bytes_pass_both_ways_however_they_are_cut() {
 
 #[test]
 fn both_ends_say_farewell_and_what_follows_is_thrown_away() {
-    let folder = Folder::new();
-    let files = folder.certificate("a", &["a.test"]);
-    let acceptor = acceptor(std::slice::from_ref(&files));
-    for version in VERSIONS {
-        let config = Arc::new(client_config(&[&files.chain], &[version]));
-        let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), 4096);
-        pair.settle().unwrap();
+    for mut pair in settled(4096) {
         pair.client.writer().write_all(b"last").unwrap();
         pair.client.send_close_notify();
         pair.settle().unwrap();
@@ -437,13 +446,7 @@ fn a_header_of_a_proxy_comes_before_tls() {
 
 #[test]
 fn an_idle_session_keeps_no_buffers() {
-    let folder = Folder::new();
-    let files = folder.certificate("a", &["a.test"]);
-    let acceptor = acceptor(std::slice::from_ref(&files));
-    for version in VERSIONS {
-        let config = Arc::new(client_config(&[&files.chain], &[version]));
-        let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), 1000);
-        pair.settle().unwrap();
+    for mut pair in settled(1000) {
         pair.client.writer().write_all(&[7; 40_000]).unwrap();
         pair.settle().unwrap();
         assert_eq!(pair.session.buffer_bytes(), 0);
@@ -506,11 +509,7 @@ fn every_cipher_goes_on_after_rest_and_updates_of_keys_and_comes_back() {
 
 #[test]
 fn what_comes_with_the_end_of_the_handshake_is_read_as_well() {
-    let folder = Folder::new();
-    let files = folder.certificate("a", &["a.test"]);
-    let acceptor = acceptor(std::slice::from_ref(&files));
-    for version in VERSIONS {
-        let config = Arc::new(client_config(&[&files.chain], &[version]));
+    for (config, acceptor) in ends() {
         for cut in [1, 100, usize::MAX] {
             // The last flight of the client, data, an update of keys if there is any, and a farewell.
             let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), cut);
@@ -536,13 +535,7 @@ fn what_comes_with_the_end_of_the_handshake_is_read_as_well() {
 
 #[test]
 fn records_that_are_bent_after_the_handshake_get_an_alert_and_then_nothing() {
-    let folder = Folder::new();
-    let files = folder.certificate("a", &["a.test"]);
-    let acceptor = acceptor(std::slice::from_ref(&files));
-    for version in VERSIONS {
-        let config = Arc::new(client_config(&[&files.chain], &[version]));
-        let mut pair = Pair::new(client(&config, "a.test"), acceptor.accept(), 4096);
-        pair.settle().unwrap();
+    for mut pair in settled(4096) {
         pair.client.writer().write_all(b"data").unwrap();
         let mut record = Vec::new();
         pair.client.write_tls(&mut record).unwrap();
