@@ -150,6 +150,23 @@ pub(crate) struct FanoutArgs {
     pace: PaceArgs,
 }
 
+/// What every mode watches and writes.
+#[derive(Debug, Args)]
+struct Watch {
+    /// The server's process, to report its processor time and, of many connections, memory
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// The server's core, to report how busy it was
+    #[arg(long, value_name = "N")]
+    server_core: Option<usize>,
+    /// How long the whole run may take
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Write the figures as JSON, - for stdout
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct HttpPublishArgs {
     /// Where subscribers connect, ws://host:port/path?query; the HTTP API is on the same port. {user} becomes
@@ -183,18 +200,8 @@ pub(crate) struct HttpPublishArgs {
     /// Core of the load's thread
     #[arg(long, value_name = "N")]
     core: Option<usize>,
-    /// The server's process, to report its processor time
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
-    /// The server's core, to report how busy it was
-    #[arg(long, value_name = "N")]
-    server_core: Option<usize>,
-    /// How long the whole run may take
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Write the figures as JSON, - for stdout
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 #[derive(Debug, Args)]
@@ -278,18 +285,8 @@ pub(crate) struct Common {
     /// Core of the load's threads; may be repeated
     #[arg(long, value_name = "N")]
     core: Vec<usize>,
-    /// The server's process, to report its processor time and memory
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
-    /// The server's core, to report how busy it was
-    #[arg(long, value_name = "N")]
-    server_core: Option<usize>,
-    /// How long the whole run may take
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Write the figures as JSON, - for stdout
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    watch: Watch,
     /// Write what came in each quarter of a second, one JSON object a line
     #[arg(long, value_name = "FILE")]
     series: Option<PathBuf>,
@@ -351,10 +348,10 @@ impl Common {
             cores: self.core.clone(),
             // A server may wrap what it passes on.
             message_bytes_max: (1 << 20) + 2 * payload_bytes,
-            timeout: self.timeout,
+            timeout: self.watch.timeout,
             quiet: self.quiet,
-            server: self.server_pid,
-            server_core: self.server_core,
+            server: self.watch.server_pid,
+            server_core: self.watch.server_core,
             series: self.series.clone(),
         })
     }
@@ -364,11 +361,11 @@ impl Common {
 pub(crate) fn run(args: &LoadArgs) -> ExitCode {
     let mut report = Report::default();
     let (name, url, json) = match &args.mode {
-        LoadMode::Connect(args) => ("connect", &args.common.url, &args.common.json),
-        LoadMode::Echo(args) => ("echo", &args.common.url, &args.common.json),
-        LoadMode::Fanout(args) => ("fanout", &args.common.url, &args.common.json),
-        LoadMode::HttpPublish(args) => ("http-publish", &args.url, &args.json),
-        LoadMode::Chat(args) => ("chat", &args.common.url, &args.common.json),
+        LoadMode::Connect(args) => ("connect", &args.common.url, &args.common.watch.json),
+        LoadMode::Echo(args) => ("echo", &args.common.url, &args.common.watch.json),
+        LoadMode::Fanout(args) => ("fanout", &args.common.url, &args.common.watch.json),
+        LoadMode::HttpPublish(args) => ("http-publish", &args.url, &args.watch.json),
+        LoadMode::Chat(args) => ("chat", &args.common.url, &args.common.watch.json),
     };
     report.text("mode", name);
     report.text("url", url);

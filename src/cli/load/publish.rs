@@ -49,7 +49,7 @@ pub(crate) fn run(args: &HttpPublishArgs, report: &mut Report) -> Result<(), Fau
     let load = LocalSet::new();
     let what = "everything is published and heard";
     let done = load.block_on(&runtime, async {
-        timeout(args.timeout, measure(args, report)).await
+        timeout(args.watch.timeout, measure(args, report)).await
     });
     done.unwrap_or(Err(Fault::Timeout { what }))
 }
@@ -90,7 +90,7 @@ async fn measure(args: &HttpPublishArgs, report: &mut Report) -> Result<(), Faul
     rest(args.warm_up, &mut publishers, &mut subscribers).await?;
     board.latencies.borrow_mut().reset();
     board.longest_us.set(0);
-    let reading = || Reading::take(board.origin, args.server_pid, args.server_core);
+    let reading = || Reading::take(board.origin, args.watch.server_pid, args.watch.server_core);
     let counts = || (board.requests.get(), board.deliveries.get());
     let (began, before) = (reading()?, counts());
     rest(args.duration, &mut publishers, &mut subscribers).await?;
